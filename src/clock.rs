@@ -1,0 +1,188 @@
+//! What time it is, handed in: no module below `app` asks the system.
+//!
+//! Two questions are kept apart. [`Clock::now`] is the calendar, which cookies and logs speak of and which an
+//! administrator may set back. [`Clock::uptime`] only ever goes forward, and is what waits and budgets count in.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment of the calendar, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// From whole seconds since the Unix epoch; past the representable range it stays at its end.
+    #[must_use]
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// This moment and `duration` more.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after `earlier` this moment is; zero when it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Reads an RFC 3339 date and time; `None` when it is none, or lies before the epoch.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
+    }
+
+    /// The same moment for the standard library's interfaces, such as an HTTP date's.
+    #[must_use]
+    pub fn to_system_time(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0)
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-11-22T14:20:00.123Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = i64::try_from(self.seconds()).unwrap_or(i64::MAX);
+        // Year 9999 is the last that RFC 3339 can write.
+        let Ok(moment) = OffsetDateTime::from_unix_timestamp(seconds) else {
+            return f.write_str("9999-12-31T23:59:59.999Z");
+        };
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            moment.year(),
+            u8::from(moment.month()),
+            moment.day(),
+            moment.hour(),
+            moment.minute(),
+            moment.second(),
+            self.0 % 1000
+        )
+    }
+}
+
+/// Whoever needs the time holds one of these.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// The calendar's time.
+    fn now(&self) -> Timestamp;
+
+    /// Time since some fixed moment of this process. Never goes back.
+    fn uptime(&self) -> Duration;
+}
+
+/// The operating system's clocks.
+#[derive(Debug, Clone)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose [`Clock::uptime`] begins now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else is handed")]
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// A clock that stands still until it is told to move: for tests, and for showing what a cookie will be later.
+#[derive(Debug)]
+pub struct ManualClock {
+    start: Timestamp,
+    moved_ms: AtomicU64,
+}
+
+impl ManualClock {
+    /// A clock that shows `start`.
+    #[must_use]
+    pub fn at(start: Timestamp) -> Self {
+        Self { start, moved_ms: AtomicU64::new(0) }
+    }
+
+    /// Moves both readings forward by `step`, to the millisecond.
+    pub fn advance(&self, step: Duration) {
+        let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
+        self.moved_ms.fetch_add(step_ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.start.plus(self.uptime())
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_millis(self.moved_ms.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_written_as_rfc_3339_and_read_back() {
+        let moment = Timestamp::from_millis(1_795_357_200_123);
+        assert_eq!(moment.to_string(), "2026-11-22T14:20:00.123Z");
+        assert_eq!(Timestamp::from_rfc3339("2026-11-22T14:20:00.123Z"), Some(moment));
+        assert_eq!(Timestamp::from_rfc3339("2026-11-22T15:20:00.123+01:00"), Some(moment));
+        assert_eq!(Timestamp::from_rfc3339("yesterday"), None);
+        assert_eq!(Timestamp::from_rfc3339("1969-12-31T23:59:59Z"), None);
+    }
+
+    #[test]
+    fn a_moment_past_the_calendars_end_is_still_written() {
+        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn a_manual_clock_moves_when_told() {
+        let clock = ManualClock::at(Timestamp::from_seconds(100));
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(clock.now().seconds(), 105);
+        assert_eq!(clock.uptime(), Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,9 @@
+//! **guestpass** is a TLS-terminating reverse proxy for sites that use Genesys Cloud Web Messaging.
+//!
+//! The modules below stand in the order in which a request meets them.
+
+pub mod secret;
+pub mod clock;
+pub mod random;
+pub mod backoff;
+pub mod body;
