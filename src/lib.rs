@@ -2,6 +2,11 @@
 //!
 //! The modules below stand in the order in which a request meets them.
 
+pub mod context;
+pub mod session;
+
+pub mod policy;
+
 pub mod secret;
 pub mod clock;
 pub mod random;

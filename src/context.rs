@@ -1,0 +1,157 @@
+//! What is known of a request before anything is decided: who asks, under which name, over what.
+//!
+//! Nothing here judges the visitor. A request that cannot be placed at all (no host, two hosts) is a [`Misaddressed`]
+//! and becomes a refusal one layer up.
+
+mod address;
+mod record;
+
+pub use self::address::{Misaddressed, Trust};
+pub use self::record::{Entry, Record};
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Method, Uri, Version};
+
+use crate::random::Random;
+
+use self::address::{Destination, Origin};
+
+/// What the connection itself says, the same for every request on it. `server` puts it into each request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Where they connected to.
+    pub local: SocketAddr,
+    /// What the listener says that visitors use.
+    pub scheme: Scheme,
+}
+
+/// The scheme that the visitor's browser shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS, ours or a terminator's in front.
+    Https,
+}
+
+impl Scheme {
+    /// As in a URL.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that a URL of this scheme need not name.
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// Names one request in the logs, upstream and in refusals: 128 random bits in hexadecimal, or what a trusted proxy in
+/// front has called it already.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// A new one.
+    #[must_use]
+    pub fn random(random: &dyn Random) -> Self {
+        let mut bytes = [0; 16];
+        random.fill(&mut bytes);
+        Self(format!("{:032x}", u128::from_be_bytes(bytes)).into())
+    }
+
+    /// A trusted proxy's, if it is 1 to 64 of `[A-Za-z0-9._-]`: it is going to stand in logs.
+    #[must_use]
+    pub fn adopt(text: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        ((1..=64).contains(&text.len()) && text.bytes().all(plain)).then(|| Self(text.into()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The facts of one request. Stands in its extensions as `Arc<Context>`.
+#[derive(Debug)]
+pub struct Context {
+    /// Its name in every log.
+    pub request_id: RequestId,
+    /// What is asked for.
+    pub method: Method,
+    /// The target as it was received. Its query never reaches a log.
+    pub uri: Uri,
+    /// HTTP's version.
+    pub version: Version,
+    /// The connection it came on.
+    pub connection: Connection,
+    /// Whether the connection comes from one of `trust.proxies`, so that its forwarded headers are believed.
+    pub peer_is_trusted: bool,
+    /// The visitor's address: the connection's, or what trusted proxies say. IPv4 is never written as mapped IPv6.
+    pub client: IpAddr,
+    /// What the visitor's browser shows.
+    pub scheme: Scheme,
+    /// Host and port as the visitor wrote them; empty only for HTTP/1.0 without `Host`.
+    pub authority: String,
+    /// The host alone: lower case, no port, no trailing dot; IPv6 literals keep their brackets.
+    pub host: String,
+    /// The port that the visitor used.
+    pub port: u16,
+    /// Why the request cannot be placed, if it cannot: then it has no host, and goes no further.
+    pub misaddressed: Option<Misaddressed>,
+    /// When its head had been read, by the clock's uptime.
+    pub received: Duration,
+    /// What the layers below note down for the access log.
+    pub record: Record,
+}
+
+impl Context {
+    /// Places a request. `received` is the clock's uptime now.
+    #[must_use]
+    pub fn read(head: &Parts, connection: Connection, trust: &Trust, random: &dyn Random, received: Duration) -> Self {
+        let (destination, misaddressed) = match Destination::of(head) {
+            Ok(destination) => (destination, None),
+            Err(error) => (Destination::default(), Some(error)),
+        };
+        let origin = Origin::of(&head.headers, connection, trust);
+        Self {
+            request_id: origin.request_id.unwrap_or_else(|| RequestId::random(random)),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            connection,
+            peer_is_trusted: origin.is_trusted,
+            client: origin.client,
+            scheme: origin.scheme,
+            port: destination.port.unwrap_or_else(|| origin.scheme.default_port()),
+            host: destination.host,
+            authority: destination.authority,
+            misaddressed,
+            received,
+            record: Record::default(),
+        }
+    }
+}

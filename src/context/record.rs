@@ -1,0 +1,52 @@
+//! What the layers note down about one request, for the one line that the access log writes of it.
+//!
+//! It hangs in the request's extensions, since a response's vanish when the client goes away before it.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::policy::Policy;
+
+/// The notes of one request. Each layer fills in what it alone knows.
+#[derive(Debug, Default)]
+pub struct Record(Mutex<Entry>);
+
+/// What there is to know. A field that stayed `None` did not come to pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The route's pattern, as configured.
+    pub route: Option<Cow<'static, str>>,
+    /// What the route asks.
+    pub policy: Option<Policy>,
+    /// How the cookie was read.
+    pub reading: Option<&'static str>,
+    /// What the gate did: `pass`, `mint`, `refuse`, `redirect`.
+    pub decision: Option<&'static str>,
+    /// Why: the rule that a refusal fell under, or why a visit stayed without a session.
+    pub reason: Option<Cow<'static, str>>,
+    /// The verified or minted session.
+    pub session_id: Option<String>,
+    /// The upstream's name.
+    pub upstream: Option<Cow<'static, str>>,
+    /// From handing the request to the upstream until its response's head.
+    pub upstream_time: Option<Duration>,
+    /// How long a visit waited for its session.
+    pub mint_time: Option<Duration>,
+    /// Whether the response ended before it was whole.
+    pub cut: bool,
+}
+
+impl Record {
+    /// Notes something down. The lock is the request's own, so nobody else ever waits for it.
+    pub fn note(&self, fill: impl FnOnce(&mut Entry)) {
+        // A panic while noting leaves at worst half an entry, which is still worth its line.
+        fill(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// All that was noted.
+    #[must_use]
+    pub fn take(&self) -> Entry {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,87 @@
+//! What a route asks of a visitor: [`Policy`], and what happens when it cannot be had.
+//!
+//! How a policy and a cookie's reading become a decision is said in [`crate::gate`].
+
+use std::fmt;
+
+/// How much a session matters on a route, from nothing to everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Policy {
+    /// The site without us: nothing is minted, checked or told.
+    Open,
+    /// A visit gets a session when it has none, and nobody is turned away.
+    #[default]
+    Issue,
+    /// Nobody passes without a valid session.
+    Require,
+}
+
+impl Policy {
+    /// The word for it in `proxy.toml` and in the access log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Issue => "issue",
+            Self::Require => "require",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What `require` does with a visit that has no session. It applies to Absent, Expired and Outdated alone: a cookie
+/// that is forged or malformed is refused whatever stands here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnMissing {
+    /// 401.
+    #[default]
+    Refuse,
+    /// A visit mints and passes; all else is refused.
+    Issue,
+    /// A visit is sent there with 303; all else is refused. A path of the same host, beginning with `/`.
+    Redirect(String),
+}
+
+/// What happens to a visit that should have got a session when none could be minted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnMintFailure {
+    /// The site stays up: no identity, no cookie.
+    Pass,
+    /// 503 with `Retry-After`.
+    Refuse,
+}
+
+/// Everything that the gate needs to know about the route that a request met.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// How much a session matters here.
+    pub policy: Policy,
+    /// Asked on [`Policy::Require`] only.
+    pub on_missing: OnMissing,
+    /// Asked when minting failed.
+    pub on_mint_failure: OnMintFailure,
+}
+
+impl Rules {
+    /// The rules of a policy where the operator said nothing else: `issue` stays up when Genesys does not, `require`
+    /// refuses.
+    #[must_use]
+    pub const fn of(policy: Policy) -> Self {
+        let on_mint_failure = match policy {
+            Policy::Open | Policy::Issue => OnMintFailure::Pass,
+            Policy::Require => OnMintFailure::Refuse,
+        };
+        Self { policy, on_missing: OnMissing::Refuse, on_mint_failure }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::of(Policy::default())
+    }
+}

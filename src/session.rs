@@ -1,0 +1,149 @@
+//! A guest session, and who can make one.
+//!
+//! [`Provider`] is the seam between the gate and Genesys: the REST provider stands in [`crate::genesys`], and whoever
+//! wears the gate as a library may bring their own.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::secret::SecretText;
+
+/// A Genesys guest session: what the cookie carries and the site is told of.
+///
+/// A request that passed the gate with a verified or freshly minted one carries it in its extensions, as
+/// `Arc<Session>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Genesys' name for the session. An identifier, no secret.
+    pub id: String,
+    /// What acts in the session's name.
+    pub token: SecretText,
+    /// The Genesys organization that the session belongs to.
+    pub organization_id: String,
+    /// When it was minted.
+    pub issued_at: Timestamp,
+    /// From when on it is void.
+    pub expires_at: Timestamp,
+}
+
+/// What [`Provider::mint`] returns.
+pub type Minting<'a> = Pin<Box<dyn Future<Output = Result<Session, MintError>> + Send + 'a>>;
+
+/// Whoever can make a session.
+pub trait Provider: fmt::Debug + Send + Sync {
+    /// Makes one session. It is done or has failed within `budget`, which spans every attempt and wait.
+    fn mint(&self, budget: Duration) -> Minting<'_>;
+
+    /// The Genesys organization that the sessions belong to: a cookie of another one is Outdated here.
+    fn organization_id(&self) -> &str;
+}
+
+/// Why there is no session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MintError {
+    /// Genesys does not accept our client, even with a fresh token.
+    #[error("Genesys does not accept the OAuth client: {message}")]
+    Unauthorized {
+        /// What Genesys said.
+        message: String,
+    },
+    /// The client may not make sessions for this organization.
+    #[error(
+        "the OAuth client may not create sessions: it needs the scope webmessaging:session:create for organization \
+         {organization_id}"
+    )]
+    Forbidden {
+        /// The organization asked for.
+        organization_id: String,
+    },
+    /// Genesys found the request wrong.
+    #[error("Genesys refused the session request: {message}")]
+    BadRequest {
+        /// What Genesys said.
+        message: String,
+    },
+    /// What would be sent breaks Genesys' rules, so it was not sent.
+    #[error("the session request would be invalid: {0}")]
+    InvalidPayload(String),
+    /// Genesys answered with something that is no session.
+    #[error("Genesys answered with something that is no session: {0}")]
+    BadAnswer(String),
+    /// Genesys asked us to slow down, or our own share of the organization's budget is spent.
+    #[error("the organization's session budget is spent")]
+    RateLimited {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// Genesys failed several times in a row and is left alone for a while.
+    #[error("Genesys is failing; the next attempt is in {} s", retry_after.as_secs())]
+    BreakerOpen {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// No answer in time.
+    #[error("no session within {} ms", waited.as_millis())]
+    TimedOut {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// Genesys could not be reached, or the connection broke.
+    #[error("Genesys cannot be reached: {0}")]
+    Unreachable(String),
+    /// Any other answer.
+    #[error("Genesys answered {status}: {message}{}", trace(context_id.as_deref(), correlation_id.as_deref()))]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// Genesys' own message, or what there was of one.
+        message: String,
+        /// `contextId` of Genesys' error body, which its support asks for.
+        context_id: Option<String>,
+        /// The header `inin-correlation-id`, likewise.
+        correlation_id: Option<String>,
+    },
+    /// The session would make a cookie larger than a browser keeps.
+    #[error("the session does not fit into a cookie: {size} bytes of {limit}")]
+    TooLarge {
+        /// How large the `Set-Cookie` would be.
+        size: usize,
+        /// How large it may be.
+        limit: usize,
+    },
+}
+
+impl MintError {
+    /// A stable word for logs and metrics.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::Forbidden { .. } => "forbidden",
+            Self::BadRequest { .. } => "bad_request",
+            Self::InvalidPayload(_) => "invalid_payload",
+            Self::BadAnswer(_) => "bad_answer",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::BreakerOpen { .. } => "breaker_open",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Unreachable(_) => "unreachable",
+            Self::Status { .. } => "status",
+            Self::TooLarge { .. } => "too_large",
+        }
+    }
+
+    /// When it makes sense to come again, if that is known.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::BreakerOpen { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
+fn trace(context_id: Option<&str>, correlation_id: Option<&str>) -> String {
+    let named = |name, value: Option<&str>| value.map(|value| format!(" ({name} {value})")).unwrap_or_default();
+    named("contextId", context_id) + &named("inin-correlation-id", correlation_id)
+}
