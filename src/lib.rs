@@ -3,8 +3,10 @@
 //! The modules below stand in the order in which a request meets them.
 
 pub mod context;
+pub mod hygiene;
 pub mod session;
 
+pub mod refusal;
 pub mod policy;
 
 pub mod secret;

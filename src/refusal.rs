@@ -1,0 +1,331 @@
+//! The one way of saying no: a [`Refusal`], and the one place that makes a response of it.
+//!
+//! `application/problem+json` (RFC 9457) unless the client prefers HTML, then a small page. Never 200, never a stack
+//! trace, never why a signature failed.
+
+mod wire;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::Full;
+
+use self::wire::Problem;
+use crate::context::Misaddressed;
+
+/// Why a request goes no further. The name of a code is part of the interface: it never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// A protected path, and no session.
+    SessionRequired,
+    /// A protected path, and a cookie that is not what it says.
+    SessionInvalid,
+    /// A session was needed and could not be made.
+    SessionUnavailable,
+    /// This address has asked for too many sessions.
+    TooManySessions,
+    /// A path that could be read in two ways, or in none.
+    BadPath,
+    /// A request that breaks HTTP's rules.
+    BadRequest,
+    /// A host that is not served here.
+    UnknownHost,
+    /// The site cannot be reached.
+    UpstreamUnreachable,
+    /// The site did not answer in time.
+    UpstreamTimeout,
+    /// The site's answer is no HTTP.
+    UpstreamInvalid,
+    /// The body is larger than the operator allows.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// A protocol that we do not change to.
+    UpgradeRefused,
+    /// Something broke on our side.
+    Internal,
+}
+
+impl Code {
+    /// The stable word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// The status it is answered with.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        self.facts().1
+    }
+
+    /// One line for a person.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.facts().2
+    }
+
+    const fn facts(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Self::SessionRequired => ("session_required", StatusCode::UNAUTHORIZED, "This page needs a session"),
+            Self::SessionInvalid => ("session_invalid", StatusCode::FORBIDDEN, "The session is not valid"),
+            Self::SessionUnavailable => {
+                ("session_unavailable", StatusCode::SERVICE_UNAVAILABLE, "No session can be made right now")
+            }
+            Self::TooManySessions => {
+                ("too_many_sessions", StatusCode::TOO_MANY_REQUESTS, "Too many sessions were asked for from here")
+            }
+            Self::BadPath => ("bad_path", StatusCode::BAD_REQUEST, "The path is not acceptable"),
+            Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST, "The request is not acceptable"),
+            Self::UnknownHost => ("unknown_host", StatusCode::MISDIRECTED_REQUEST, "This host is not served here"),
+            Self::UpstreamUnreachable => {
+                ("upstream_unreachable", StatusCode::BAD_GATEWAY, "The site cannot be reached right now")
+            }
+            Self::UpstreamTimeout => {
+                ("upstream_timeout", StatusCode::GATEWAY_TIMEOUT, "The site did not answer in time")
+            }
+            Self::UpstreamInvalid => {
+                ("upstream_invalid", StatusCode::BAD_GATEWAY, "The site's answer could not be understood")
+            }
+            Self::BodyTooLarge => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large"),
+            Self::BodyTimeout => {
+                ("body_timeout", StatusCode::REQUEST_TIMEOUT, "The request's body did not arrive in time")
+            }
+            Self::UpgradeRefused => ("upgrade_refused", StatusCode::NOT_IMPLEMENTED, "That protocol is not offered"),
+            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here"),
+        }
+    }
+}
+
+/// One refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the client is told.
+    pub code: Code,
+    /// The rule it fell under: for the access log alone, the client never sees it.
+    pub reason: Cow<'static, str>,
+    /// When to come again, in whole seconds on the wire.
+    pub retry_after: Option<Duration>,
+    /// Whether what the client still sends cannot be told from a next request, so that the connection must end.
+    pub closes: bool,
+}
+
+impl Refusal {
+    /// A refusal under a rule.
+    #[must_use]
+    pub fn new(code: Code, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, reason: reason.into(), retry_after: None, closes: false }
+    }
+
+    /// The same, with a time to come again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The same, and the connection ends behind it.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+}
+
+impl From<Misaddressed> for Refusal {
+    fn from(error: Misaddressed) -> Self {
+        Self::new(Code::BadRequest, error.to_string()).closing()
+    }
+}
+
+/// Whom a refusal is told: kept from the request's head, since the request itself may be gone by then.
+#[derive(Clone, Debug, Default)]
+pub struct Addressee {
+    /// Whether a page will be looked at by a person.
+    pub prefers_html: bool,
+    /// The realm of `WWW-Authenticate`.
+    pub host: String,
+    /// What to quote when asking the operator.
+    pub request_id: String,
+}
+
+impl Addressee {
+    /// Reads from `Accept` whether a page is wanted.
+    #[must_use]
+    pub fn new(headers: &HeaderMap, host: &str, request_id: &str) -> Self {
+        Self { prefers_html: prefers_html(headers), host: host.to_owned(), request_id: request_id.to_owned() }
+    }
+}
+
+/// Makes responses of refusals.
+#[derive(Clone, Debug, Default)]
+pub struct Renderer {
+    page: Option<Arc<str>>,
+}
+
+impl Renderer {
+    /// `page` replaces the built-in page. `{status}`, `{title}`, `{code}` and `{request_id}` in it are filled in.
+    #[must_use]
+    pub fn new(page: Option<String>) -> Self {
+        Self { page: page.map(Into::into) }
+    }
+
+    /// The response. The refusal itself travels in its extensions, for whoever writes down what happened.
+    #[must_use]
+    pub fn render(&self, refusal: &Refusal, to: &Addressee) -> Response<Full<Bytes>> {
+        let (content_type, body) = if to.prefers_html {
+            ("text/html; charset=utf-8", self.html(refusal, to))
+        } else {
+            ("application/problem+json", problem(refusal, to))
+        };
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = refusal.code.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if to.prefers_html && self.page.is_none() {
+            headers.insert(
+                CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
+            );
+        }
+        if let Some(wait) = refusal.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds_up(wait)));
+        }
+        if refusal.code.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, challenge(&to.host));
+        }
+        if refusal.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.extensions_mut().insert(refusal.clone());
+        response
+    }
+
+    fn html(&self, refusal: &Refusal, to: &Addressee) -> String {
+        self.page
+            .as_deref()
+            .unwrap_or(include_str!("refusal/page.html"))
+            .replace("{status}", refusal.code.status().as_str())
+            .replace("{title}", refusal.code.title())
+            .replace("{code}", refusal.code.as_str())
+            .replace("{request_id}", &to.request_id)
+    }
+}
+
+fn problem(refusal: &Refusal, to: &Addressee) -> String {
+    let problem = Problem {
+        status: refusal.code.status().as_u16(),
+        title: refusal.code.title(),
+        code: refusal.code.as_str(),
+        request_id: &to.request_id,
+    };
+    serde_json::to_string(&problem).expect("four plain fields always make JSON")
+}
+
+/// RFC 9110, section 11.6.1: a challenge with the realm as a quoted string.
+fn challenge(host: &str) -> HeaderValue {
+    HeaderValue::from_str(&format!("GuestSession realm=\"{host}\""))
+        .unwrap_or(HeaderValue::from_static("GuestSession realm=\"\""))
+}
+
+/// `Retry-After` has whole seconds: up, since coming a moment too early would be for nothing.
+fn whole_seconds_up(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+/// RFC 9110, section 12.5.1, as far as this choice needs it: the better quality of the two wins, and JSON wins a tie,
+/// since only a browser asks for HTML by name.
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let (mut html, mut json) = (0.0_f32, 0.0_f32);
+    for range in headers
+        .get_all(http::header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+    {
+        let mut parts = range.split(';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let quality = parts
+            .find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")))
+            .map_or(1.0, |quality| quality.parse().unwrap_or(0.0));
+        match media_type.as_str() {
+            "text/html" | "application/xhtml+xml" => html = html.max(quality),
+            "application/json" | "application/problem+json" | "application/*" => json = json.max(quality),
+            _ => {}
+        }
+    }
+    html > json
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn accept(value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static(value))])
+    }
+
+    async fn text(response: Response<Full<Bytes>>) -> String {
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_page_is_for_those_who_ask_for_html_first() {
+        for (value, html) in [
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
+            ("*/*", false),
+            ("application/json", false),
+            ("application/json, text/html;q=0.9", false),
+            ("text/html, application/json", false),
+            ("text/html;q=0", false),
+            ("TEXT/HTML", true),
+        ] {
+            assert_eq!(prefers_html(&accept(value)), html, "{value}");
+        }
+        assert!(!prefers_html(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_a_problem_document() {
+        let to = Addressee { prefers_html: false, host: "shop.example".to_owned(), request_id: "r1".to_owned() };
+        let refusal = Refusal::new(Code::SessionRequired, "the reason stays here");
+        let response = Renderer::default().render(&refusal, &to);
+        assert_eq!(response.status(), 401);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], "GuestSession realm=\"shop.example\"");
+        let body = text(response).await;
+        assert_eq!(
+            body,
+            r#"{"status":401,"title":"This page needs a session","code":"session_required","request_id":"r1"}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn a_page_of_the_operators_own_is_filled_in() {
+        let to = Addressee { prefers_html: true, host: String::new(), request_id: "r1".to_owned() };
+        let renderer = Renderer::new(Some("<b>{status} {code} {request_id}</b>".to_owned()));
+        let refusal = Refusal::new(Code::TooManySessions, "").retry_after(Duration::from_millis(1200));
+        let response = renderer.render(&refusal, &to);
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+        assert_eq!(text(response).await, "<b>429 too_many_sessions r1</b>");
+    }
+
+    #[tokio::test]
+    async fn the_built_in_page_names_the_request_and_no_reason() {
+        let to = Addressee { prefers_html: true, host: String::new(), request_id: "r1".to_owned() };
+        let page = text(Renderer::default().render(&Refusal::new(Code::SessionInvalid, "tag"), &to)).await;
+        assert!(page.contains("403") && page.contains("r1") && !page.contains("tag"), "{page}");
+    }
+}
