@@ -3,6 +3,7 @@
 //! The modules below stand in the order in which a request meets them.
 
 pub mod context;
+pub mod routes;
 pub mod hygiene;
 pub mod session;
 

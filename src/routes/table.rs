@@ -1,0 +1,348 @@
+//! The route table: which route a host, a path and a method meet. A path is judged in all its readings.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::policy::Rules;
+use crate::refusal::{Code, Refusal};
+
+use super::pattern::{Host, Literal, Segment, match_segments};
+use super::readings::{EncodedAs, Rule, is_plain, readings};
+use super::{EncodedSeparators, Matched, PathPattern, Route};
+
+/// How much of a path is repeated in the access log: enough to recognize it, too little to flood anything.
+const QUOTED: usize = 200;
+
+/// Why a request meets no route.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unroutable {
+    /// Nothing is served under that host.
+    #[error("the host is not served")]
+    UnknownHost,
+    /// The path means nothing, or different things to different servers.
+    #[error("{rule}")]
+    BadPath {
+        /// For the access log: which rule it fell under, and which reading differed.
+        rule: Cow<'static, str>,
+    },
+}
+
+impl From<Unroutable> for Refusal {
+    fn from(error: Unroutable) -> Self {
+        match error {
+            Unroutable::UnknownHost => Self::new(Code::UnknownHost, "the host is not served"),
+            Unroutable::BadPath { rule } => Self::new(Code::BadPath, rule),
+        }
+    }
+}
+
+/// All routes, in the order in which they are asked.
+///
+/// Host exact, then `*.host` (the longest first), then `*`; then the longest literal prefix, the most literal segments,
+/// a route that names the method before one that does not. Two that are still equal: fewer `**`, then the stricter,
+/// then the earlier. Behind all of them stands an implied `/**` that issues, to the first upstream, for every host that
+/// a route names, or for any host where none does.
+///
+/// What it promises: in whichever way a server reads a path, if that reading meets a protected route, then the path is
+/// judged as protected in the same way or refused.
+#[derive(Clone, Debug)]
+pub struct Table {
+    exact: HashMap<Box<str>, Level>,
+    below: HashMap<Box<str>, Level>,
+    any: Level,
+    implied: Entry,
+    names_no_host: bool,
+}
+
+impl Table {
+    /// A table of these routes.
+    #[must_use]
+    pub fn new(routes: Vec<Route>) -> Self {
+        let names_no_host = routes.iter().all(|route| route.host.0 == Host::Any);
+        let mut table = Self {
+            exact: HashMap::new(),
+            below: HashMap::new(),
+            any: Level::default(),
+            implied: Entry::new(Route::implied()),
+            names_no_host,
+        };
+        for route in routes {
+            let level = match &route.host.0 {
+                Host::Exact(name) => table.exact.entry(name.clone()).or_default(),
+                Host::Below(name) => table.below.entry(name.clone()).or_default(),
+                Host::Any => &mut table.any,
+            };
+            level.add(Arc::new(Entry::new(route)));
+        }
+        for level in table.exact.values_mut().chain(table.below.values_mut()).chain([&mut table.any]) {
+            level.sort();
+        }
+        table
+    }
+
+    /// Whether anything is served under `host` (lower case, no port, no trailing dot; empty for HTTP/1.0 without one).
+    #[must_use]
+    pub fn serves(&self, host: &str) -> bool {
+        self.has_implied(host) || !self.any.is_empty()
+    }
+
+    /// The route that a request meets. `host` as for [`Self::serves`]; `path` as it was received, without the query.
+    ///
+    /// `overrides` are the methods that the request asks the site to take instead of its own, as
+    /// [`super::override_methods`] finds them. The request is judged under each: the stricter policy holds, and of
+    /// equal ones the route of the request's own method.
+    ///
+    /// # Errors
+    ///
+    /// When the host is not served, or the path is refused by a rule or because its readings meet different routes.
+    pub fn find(&self, host: &str, path: &str, method: &Method, overrides: &[Method]) -> Result<&Matched, Unroutable> {
+        let paths = Paths::of(path);
+        let mut strictest: Option<&Entry> = None;
+        for method in std::iter::once(method).chain(overrides) {
+            let entry = self.judge(host, &paths, method)?;
+            if strictest.is_none_or(|found| entry.matched.rules.policy > found.matched.rules.policy) {
+                strictest = Some(entry);
+            }
+        }
+        strictest.map(|entry| &entry.matched).ok_or(Unroutable::UnknownHost)
+    }
+
+    /// The route that all readings agree on.
+    fn judge(&self, host: &str, paths: &Paths<'_>, method: &Method) -> Result<&Entry, Unroutable> {
+        if paths.plain {
+            return self.meet(host, paths.received, method).ok_or(Unroutable::UnknownHost);
+        }
+        if !self.serves(host) {
+            return Err(Unroutable::UnknownHost);
+        }
+        let difference = match self.agree(host, paths.all(EncodedAs::Either)?, method) {
+            Ok(agreed) => return agreed.ok_or(Unroutable::UnknownHost),
+            Err(difference) => difference,
+        };
+        // An encoded separator may pass here; whatever else makes the readings differ may not.
+        if difference.plain.is_some_and(|entry| entry.encoded_separators == EncodedSeparators::Pass)
+            && let Ok(agreed) = self.agree(host, paths.all(EncodedAs::Text)?, method)
+        {
+            return agreed.ok_or(Unroutable::UnknownHost);
+        }
+        Err(difference.into())
+    }
+
+    fn agree<'r>(
+        &self,
+        host: &str,
+        readings: &'r [String],
+        method: &Method,
+    ) -> Result<Option<&Entry>, Difference<'_, 'r>> {
+        let mut meetings = readings.iter().map(|reading| (reading, self.meet(host, reading, method)));
+        let Some((_, plain)) = meetings.next() else { return Ok(None) };
+        let same = |other: Option<&Entry>| match (plain, other) {
+            (Some(plain), Some(other)) => plain.does_the_same(other),
+            (plain, other) => plain.is_none() && other.is_none(),
+        };
+        match meetings.find(|(_, other)| !same(*other)) {
+            Some((reading, other)) => Err(Difference { plain, reading, other }),
+            None => Ok(plain),
+        }
+    }
+
+    /// The route that one reading meets.
+    fn meet(&self, host: &str, reading: &str, method: &Method) -> Option<&Entry> {
+        let folded = fold(reading);
+        let levels = self.exact.get(host).into_iter().chain(self.levels_below(host)).chain([&self.any]);
+        let mut found = levels.filter_map(|level| level.find(reading, &folded, method));
+        found.next().or_else(|| self.has_implied(host).then_some(&self.implied))
+    }
+
+    fn levels_below(&self, host: &str) -> impl Iterator<Item = &Level> {
+        let dots = host.match_indices('.').filter(|(place, _)| *place > 0 && !self.below.is_empty());
+        dots.filter_map(move |(place, _)| self.below.get(&host[place + 1..]))
+    }
+
+    fn has_implied(&self, host: &str) -> bool {
+        self.names_no_host || self.exact.contains_key(host) || self.levels_below(host).next().is_some()
+    }
+}
+
+/// The routes of one host pattern, by their literal prefix in lower case, so that ten thousand of them cost no more
+/// than ten: a path asks once for each of its own prefixes, the longest first.
+#[derive(Clone, Debug, Default)]
+struct Level {
+    by_prefix: HashMap<Box<str>, Vec<Arc<Entry>>>,
+    /// Segments of the longest prefix.
+    deepest: usize,
+}
+
+impl Level {
+    fn add(&mut self, entry: Arc<Entry>) {
+        let literals = entry.literal_prefix();
+        self.deepest = self.deepest.max(literals.len());
+        let text = prefix(literals.iter().map(|literal| &*literal.text));
+        let wire = prefix(literals.iter().map(|literal| &*literal.wire));
+        if text != wire {
+            self.by_prefix.entry(wire).or_default().push(Arc::clone(&entry));
+        }
+        self.by_prefix.entry(text).or_default().push(entry);
+    }
+
+    /// Routes were added in their own order, which a stable sort keeps for those that are equal.
+    fn sort(&mut self) {
+        for entries in self.by_prefix.values_mut() {
+            entries.sort_by_key(|entry| entry.precedence());
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_prefix.is_empty()
+    }
+
+    fn find(&self, reading: &str, folded: &str, method: &Method) -> Option<&Entry> {
+        if self.is_empty() {
+            return None;
+        }
+        let end = folded.match_indices('/').nth(self.deepest).map_or(folded.len(), |(place, _)| place);
+        let mut prefix = &folded[..end];
+        loop {
+            let entries = self.by_prefix.get(prefix).map_or(&[][..], Vec::as_slice);
+            if let Some(entry) = entries.iter().find(|entry| entry.covers(reading, method)) {
+                return Some(entry);
+            }
+            prefix = &prefix[..prefix.rfind('/')?];
+        }
+    }
+}
+
+/// One route, ready to be met.
+#[derive(Clone, Debug)]
+struct Entry {
+    matched: Matched,
+    path: PathPattern,
+    methods: Vec<Method>,
+    encoded_separators: EncodedSeparators,
+    ignore_case: bool,
+}
+
+impl Entry {
+    fn new(route: Route) -> Self {
+        let matched =
+            Matched { pattern: route.path.as_str().into(), rules: Arc::new(route.rules), upstream: route.upstream };
+        Self {
+            matched,
+            path: route.path,
+            methods: route.methods,
+            encoded_separators: route.encoded_separators,
+            ignore_case: route.ignore_case,
+        }
+    }
+
+    fn covers(&self, reading: &str, method: &Method) -> bool {
+        covers_method(&self.methods, method) && match_segments(self.path.segments(), reading, self.ignore_case)
+    }
+
+    /// Whether it makes no difference which of the two is met.
+    fn does_the_same(&self, other: &Self) -> bool {
+        self.matched.upstream == other.matched.upstream && self.matched.rules == other.matched.rules
+    }
+
+    fn literal_prefix(&self) -> Vec<&Literal> {
+        let literals = self.path.segments().iter().map_while(|segment| match segment {
+            Segment::Literal(literal) => Some(literal),
+            Segment::One | Segment::AnyNumber => None,
+        });
+        literals.collect()
+    }
+
+    /// Among routes with the same literal prefix, the lowest is asked first.
+    fn precedence(&self) -> impl Ord + use<> {
+        let count = |wanted: fn(&Segment) -> bool| self.path.segments().iter().filter(|one| wanted(one)).count();
+        (
+            Reverse(count(|segment| matches!(segment, Segment::Literal(_)))),
+            self.methods.is_empty(),
+            count(|segment| matches!(segment, Segment::AnyNumber)),
+            Reverse(self.matched.rules.policy),
+        )
+    }
+}
+
+impl Route {
+    /// What stands behind all routes: the site with sessions, and nobody turned away.
+    fn implied() -> Self {
+        Self {
+            host: super::HostPattern::ANY,
+            path: PathPattern::everything(),
+            methods: Vec::new(),
+            rules: Rules::default(),
+            upstream: 0,
+            encoded_separators: EncodedSeparators::Judge,
+            ignore_case: false,
+        }
+    }
+}
+
+/// A path and its readings, made when they are first asked for.
+struct Paths<'p> {
+    received: &'p str,
+    plain: bool,
+    either: OnceCell<Result<Vec<String>, Rule>>,
+    text: OnceCell<Result<Vec<String>, Rule>>,
+}
+
+impl<'p> Paths<'p> {
+    fn of(received: &'p str) -> Self {
+        Self { received, plain: is_plain(received), either: OnceCell::new(), text: OnceCell::new() }
+    }
+
+    fn all(&self, encoded: EncodedAs) -> Result<&[String], Unroutable> {
+        let known = match encoded {
+            EncodedAs::Either => &self.either,
+            EncodedAs::Text => &self.text,
+        };
+        match known.get_or_init(|| readings(self.received, encoded)) {
+            Ok(all) => Ok(all),
+            Err(rule) => Err(Unroutable::BadPath { rule: rule.to_string().into() }),
+        }
+    }
+}
+
+/// Two readings of one path that meet different routes.
+struct Difference<'t, 'r> {
+    plain: Option<&'t Entry>,
+    reading: &'r str,
+    other: Option<&'t Entry>,
+}
+
+impl From<Difference<'_, '_>> for Unroutable {
+    fn from(difference: Difference<'_, '_>) -> Self {
+        let pattern =
+            |entry: Option<&Entry>| entry.map_or_else(|| "no route".into(), |entry| Arc::clone(&entry.matched.pattern));
+        let quoted: String = difference.reading.chars().take(QUOTED).collect();
+        let (plain, other) = (pattern(difference.plain), pattern(difference.other));
+        Self::BadPath { rule: format!("read as {quoted} it meets {other}, and as received {plain}").into() }
+    }
+}
+
+/// RFC 9110, section 9.3.2: HEAD is GET without the content.
+fn covers_method(methods: &[Method], method: &Method) -> bool {
+    methods.is_empty() || methods.contains(method) || (method == Method::HEAD && methods.contains(&Method::GET))
+}
+
+fn prefix<'l>(literals: impl Iterator<Item = &'l str>) -> Box<str> {
+    literals.flat_map(|literal| ["/", literal]).collect::<String>().to_ascii_lowercase().into()
+}
+
+fn fold(reading: &str) -> Cow<'_, str> {
+    if reading.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(reading.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(reading)
+    }
+}
+
+#[cfg(test)]
+mod tests;
