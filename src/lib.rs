@@ -5,6 +5,7 @@
 pub mod context;
 pub mod routes;
 pub mod hygiene;
+pub mod cookie;
 pub mod session;
 
 pub mod refusal;

@@ -1,0 +1,288 @@
+//! The session cookie: reading, judging and writing it. What follows from a reading is the gate's business.
+//!
+//! [`Jar`] is the whole of it for the gate: one reading for a request, one `Set-Cookie` for a session.
+
+mod header;
+mod signed;
+mod claims;
+mod flaw;
+mod set_cookie;
+mod ring;
+
+pub use self::flaw::Flaw;
+pub use self::ring::{Key, KeyId, KeyRing, RepeatedId};
+pub use self::set_cookie::Unwritable;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::clock::Timestamp;
+use crate::session::Session;
+
+use self::claims::Claims;
+use self::signed::{Envelope, Scratch};
+
+/// How the cookie is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Its name.
+    pub name: String,
+    /// When browsers send it along from other sites.
+    pub same_site: SameSite,
+    /// Which hosts share it; `None` makes it host-only.
+    pub domain: Option<String>,
+    /// Which paths see it.
+    pub path: String,
+    /// How much earlier than the session the cookie ends.
+    pub expiry_margin: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "genesys_session".to_owned(),
+            same_site: SameSite::Strict,
+            domain: None,
+            path: "/".to_owned(),
+            expiry_margin: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Config {
+    /// Whether these settings can stand in a `Set-Cookie` header at all: a name that is a token (RFC 9110, section
+    /// 5.6.2), a path and a domain that nothing ends early. Whether browsers keep such a cookie is another question.
+    #[must_use]
+    pub fn is_legal(&self) -> bool {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let in_path = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b';';
+        let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !self.name.is_empty()
+            && self.name.bytes().all(token)
+            && self.path.starts_with('/')
+            && self.path.bytes().all(in_path)
+            && self.domain.as_ref().is_none_or(|domain| !domain.is_empty() && domain.bytes().all(in_host))
+    }
+}
+
+/// RFC 6265bis, section 5.6.7.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SameSite {
+    /// Only from the site itself.
+    #[default]
+    Strict,
+    /// Also when a link elsewhere leads here.
+    Lax,
+    /// Always.
+    None,
+}
+
+/// What a request's session cookies amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reading {
+    /// One good session.
+    Valid,
+    /// None was sent.
+    Absent,
+    /// A good one whose time is over.
+    Expired,
+    /// Under a key or an organization that is not (or no longer) ours; no sign of forgery.
+    Outdated,
+    /// The signature is wrong.
+    Forged,
+    /// It has not the form of a cookie of ours.
+    Malformed,
+    /// Several good ones of different sessions, so that nobody knows whose this visitor is.
+    Conflict,
+}
+
+impl Reading {
+    /// The word for it in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Absent => "absent",
+            Self::Expired => "expired",
+            Self::Outdated => "outdated",
+            Self::Forged => "forged",
+            Self::Malformed => "malformed",
+            Self::Conflict => "conflict",
+        }
+    }
+
+    /// Which of a request's cookies decides: the lowest, and the first of equals.
+    const fn precedence(self) -> u8 {
+        match self {
+            Self::Conflict => 0,
+            Self::Valid => 1,
+            Self::Expired => 2,
+            Self::Outdated => 3,
+            Self::Forged => 4,
+            Self::Malformed => 5,
+            Self::Absent => 6,
+        }
+    }
+}
+
+/// What a request's cookies amount to, and the session that they carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    reading: Reading,
+    session: Option<Session>,
+    key_id: Option<KeyId>,
+}
+
+impl Verdict {
+    /// How the cookies are read.
+    #[must_use]
+    pub const fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    /// The visitor's session: there exactly when the reading is [`Reading::Valid`].
+    #[must_use]
+    pub const fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// The session, to keep.
+    #[must_use]
+    pub fn into_session(self) -> Option<Session> {
+        self.session
+    }
+
+    /// The key of the ring that the deciding cookie names. A name that is not in the ring is the client's own text and
+    /// is not repeated.
+    #[must_use]
+    pub const fn key_id(&self) -> Option<KeyId> {
+        self.key_id
+    }
+
+    const fn without_session(reading: Reading, key_id: Option<KeyId>) -> Self {
+        Self { reading, session: None, key_id }
+    }
+
+    /// One verdict of two, so that a planted or stale twin can neither log a visitor out nor slip another's session
+    /// under them.
+    fn and(self, next: Self) -> Self {
+        match (&self.session, &next.session) {
+            (Some(mine), Some(theirs)) if mine.id != theirs.id => Self::without_session(Reading::Conflict, None),
+            (Some(mine), Some(theirs)) if theirs.expires_at > mine.expires_at => next,
+            _ if next.reading.precedence() < self.reading.precedence() => next,
+            _ => self,
+        }
+    }
+}
+
+/// Reads, writes and removes the session cookie. Reading takes no network, no store and no lock.
+#[derive(Clone, Debug)]
+pub struct Jar {
+    config: Config,
+    ring: Arc<KeyRing>,
+    organization_id: String,
+}
+
+impl Jar {
+    /// A jar for the sessions of one Genesys organization.
+    ///
+    /// # Panics
+    ///
+    /// When the configured name, path or domain cannot stand in a `Set-Cookie` header. Whoever takes them from an
+    /// operator has refused such a one before.
+    #[must_use]
+    pub fn new(config: Config, ring: Arc<KeyRing>, organization_id: String) -> Self {
+        assert!(config.is_legal(), "no header can hold {config:?}");
+        let domain = config.domain.map(|domain| domain.trim_start_matches('.').to_ascii_lowercase());
+        Self { config: Config { domain, ..config }, ring, organization_id }
+    }
+
+    /// What the cookie is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Judges every cookie of our name and makes one reading of them for the request.
+    #[must_use]
+    pub fn read(&self, headers: &HeaderMap, now: Timestamp) -> Verdict {
+        header::values(headers, &self.config.name)
+            .map(|value| self.judge(value, now).0)
+            .fold(Verdict::without_session(Reading::Absent, None), Verdict::and)
+    }
+
+    /// Judges one value by itself, and says why it is not good where it is not.
+    #[must_use]
+    pub fn judge(&self, value: &[u8], now: Timestamp) -> (Verdict, Option<Flaw>) {
+        let mut scratch = [0; _];
+        let mut key_id = None;
+        match self.verify(value, now, &mut scratch, &mut key_id) {
+            Ok(claims) => (Verdict { reading: Reading::Valid, session: Some(claims.into_session()), key_id }, None),
+            Err(flaw) => (Verdict::without_session(flaw.reading(), key_id), Some(flaw)),
+        }
+    }
+
+    /// The `Set-Cookie` that gives a visitor of `host` this session.
+    ///
+    /// # Errors
+    ///
+    /// When browsers would drop the cookie, or the session ends too soon for one; never is a cookie cut.
+    pub fn write(&self, session: &Session, host: &str, now: Timestamp) -> Result<HeaderValue, Unwritable> {
+        set_cookie::write(&self.config, &self.ring, session, host, now)
+    }
+
+    /// The `Set-Cookie` that takes the cookie from a visitor of `host`.
+    #[must_use]
+    pub fn expire(&self, host: &str) -> HeaderValue {
+        set_cookie::expire(&self.config, host)
+    }
+
+    /// Takes our cookie out of the `Cookie` headers and leaves the visitor's others byte for byte. Nothing is allocated
+    /// where ours is not.
+    pub fn strip(&self, headers: &mut HeaderMap) {
+        header::strip(headers, &self.config.name);
+    }
+
+    /// Whether a `Set-Cookie` header, such as an upstream's, would set our cookie.
+    #[must_use]
+    pub fn is_ours(&self, set_cookie: &HeaderValue) -> bool {
+        header::sets(set_cookie, &self.config.name)
+    }
+
+    /// The order of these checks is the cookie's own: form, key, tag, and only then what stands inside.
+    fn verify<'s>(
+        &self,
+        value: &[u8],
+        now: Timestamp,
+        scratch: &'s mut Scratch,
+        key_id: &mut Option<KeyId>,
+    ) -> Result<Claims<'s>, Flaw> {
+        let envelope = Envelope::open(value, scratch)?;
+        let key = self.ring.find(envelope.key_id).ok_or(Flaw::UnknownKey(envelope.key_id))?;
+        *key_id = Some(key.id());
+        let claims = envelope.verify(key, &self.config.name)?;
+        if claims.organization_id() != self.organization_id {
+            return Err(Flaw::Organization);
+        }
+        if now >= claims.expires_at() {
+            return Err(Flaw::Expired(claims.expires_at()));
+        }
+        Ok(claims)
+    }
+}
+
+/// What a value says of itself, with no key asked: to be shown to an operator, never to be believed.
+///
+/// # Errors
+///
+/// When it has not the form of a cookie of ours.
+pub fn peek(value: &[u8]) -> Result<(KeyId, Session), Flaw> {
+    let mut scratch = [0; _];
+    let envelope = Envelope::open(value, &mut scratch)?;
+    Ok((envelope.key_id, envelope.claims_unverified()?.into_session()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The keys in memory: which one signs, and which ones are still accepted. Where they come from is
+//! [`crate::keys`]' business.
+
+use std::fmt;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::secret::SecretBytes;
+
+/// The name of a key, as it stands in each cookie: 1 to 16 of `[A-Za-z0-9_-]`. Not secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId {
+    bytes: [u8; Self::LONGEST],
+    length: u8,
+}
+
+impl KeyId {
+    /// Long enough for a date and a number, short enough to be a copy instead of an allocation.
+    const LONGEST: usize = 16;
+
+    /// Reads one; `None` when it has not the form of one.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if text.is_empty() || text.len() > Self::LONGEST || !text.iter().all(legal) {
+            return None;
+        }
+        let mut bytes = [0; Self::LONGEST];
+        bytes[..text.len()].copy_from_slice(text);
+        Some(Self { bytes, length: u8::try_from(text.len()).ok()? })
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).expect("parse lets ASCII pass only")
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+/// One key, ready to sign and to verify.
+#[derive(Clone)]
+pub struct Key {
+    id: KeyId,
+    /// HMAC with its key already absorbed: a copy of this state costs less than the two blocks of SHA-256 that every
+    /// request would spend on the key again.
+    keyed: Hmac<Sha256>,
+}
+
+impl Key {
+    /// Derives the signing key from the secret of a ring entry, so that one secret never serves two algorithms (RFC
+    /// 5869, section 3.2: `info` binds the output to its use).
+    #[must_use]
+    pub fn new(id: KeyId, secret: &SecretBytes) -> Self {
+        let mut signing = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(None, secret.expose())
+            .expand(b"guestpass v1 sign", signing.as_mut_slice())
+            .expect("32 bytes are less than the 8160 that HKDF-SHA256 can give");
+        let keyed = Hmac::new_from_slice(signing.as_slice()).expect("HMAC takes a key of any length");
+        Self { id, keyed }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// A fresh authenticator under this key.
+    pub(super) fn authenticator(&self) -> impl Mac + use<> {
+        self.keyed.clone()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({}, …)", self.id)
+    }
+}
+
+/// The keys that are in use: exactly one signs, and each verifies.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    signing: Key,
+    verifying: Vec<Key>,
+}
+
+/// Two keys of a ring have the same id, so that a cookie would not say which one signed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("two keys have the id {0}")]
+pub struct RepeatedId(pub KeyId);
+
+impl KeyRing {
+    /// A ring that signs with `signing` and accepts what any of them has signed.
+    ///
+    /// # Errors
+    ///
+    /// When two keys share an id.
+    pub fn new(signing: Key, verifying: Vec<Key>) -> Result<Self, RepeatedId> {
+        let ring = Self { signing, verifying };
+        let ids: Vec<KeyId> = ring.keys().map(Key::id).collect();
+        match ids.iter().enumerate().find(|(place, id)| ids[..*place].contains(id)) {
+            Some((_, id)) => Err(RepeatedId(*id)),
+            None => Ok(ring),
+        }
+    }
+
+    /// The key that signs.
+    #[must_use]
+    pub const fn signing(&self) -> &Key {
+        &self.signing
+    }
+
+    /// All keys, the signing one first.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.signing).chain(&self.verifying)
+    }
+
+    /// The key of that name.
+    #[must_use]
+    pub fn find(&self, id: KeyId) -> Option<&Key> {
+        self.keys().find(|key| key.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str) -> Key {
+        Key::new(KeyId::parse(id.as_bytes()).unwrap(), &SecretBytes::new(vec![7; 32]))
+    }
+
+    #[test]
+    fn key_ids_have_one_to_sixteen_plain_characters() {
+        assert_eq!(KeyId::parse(b"k2026-A_").unwrap().as_str(), "k2026-A_");
+        assert!(KeyId::parse(b"0123456789abcdef").is_some());
+        for text in ["", "0123456789abcdefg", "a.b", "a b", "ä", "a\0"] {
+            assert_eq!(KeyId::parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_ring_names_each_key_once() {
+        assert_eq!(KeyRing::new(key("a"), vec![key("b"), key("a")]).unwrap_err().0, key("a").id());
+        assert_eq!(KeyRing::new(key("a"), vec![key("b"), key("b")]).unwrap_err().0, key("b").id());
+        let ring = KeyRing::new(key("a"), vec![key("b")]).unwrap();
+        assert_eq!(ring.signing().id(), key("a").id());
+        assert!(ring.find(key("b").id()).is_some() && ring.find(key("c").id()).is_none());
+    }
+
+    #[test]
+    fn a_key_never_shows_its_material() {
+        assert_eq!(format!("{:?}", key("a")), "Key(a, …)");
+    }
+}
