@@ -8,6 +8,8 @@ pub mod hygiene;
 pub mod cookie;
 pub mod session;
 
+pub mod access_log;
+pub mod event;
 pub mod refusal;
 pub mod policy;
 

@@ -1,0 +1,191 @@
+//! One exchange, from its head until its response has ended, and the line that is made of it.
+//!
+//! The line is written when the response's body is dropped, which happens once in every case: after its end, when the
+//! client goes away, and when the request is given up before there was a response.
+
+use std::fmt;
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::{Method, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::body::Count;
+use crate::clock::Timestamp;
+use crate::context::{Context, Entry};
+use crate::policy::Policy;
+
+use super::wire::Line;
+use super::{CoreLog, Format};
+
+/// Nginx' word for a request whose client left before there was an answer. It is no status of HTTP's, and never sent.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Exchange {
+    log: CoreLog,
+    context: Arc<Context>,
+    read: Count,
+    status: Option<StatusCode>,
+    bytes: u64,
+    whole: bool,
+}
+
+impl Exchange {
+    /// Begins with the request's head; `read` counts its body.
+    #[must_use]
+    pub fn begin(log: &CoreLog, context: Arc<Context>, read: Count) -> Self {
+        Self { log: log.clone(), context, read, status: None, bytes: 0, whole: false }
+    }
+
+    /// Goes on with the response: the line is written once its body is done with.
+    pub fn respond<B: Body>(mut self, response: http::Response<B>) -> http::Response<LoggedBody<B>> {
+        self.status = Some(response.status());
+        // Nobody polls the body of such an answer, so it cannot be seen to end.
+        self.whole = self.context.method == Method::HEAD || response.body().is_end_stream();
+        response.map(|body| LoggedBody { body, exchange: self })
+    }
+
+    fn write(&self) {
+        let entry = self.context.record.take();
+        self.log.add(|buffer| match self.log.format {
+            Format::Json => self.json(&entry, buffer),
+            Format::Text => self.text(&entry, buffer),
+        });
+    }
+
+    fn json(&self, entry: &Entry, buffer: &mut Vec<u8>) {
+        let duration = self.duration();
+        let line = Line {
+            time: self.began(duration).to_string(),
+            request_id: self.context.request_id.as_str(),
+            client: self.context.client.to_string(),
+            protocol: protocol(self.context.version),
+            method: self.context.method.as_str(),
+            host: &self.context.host,
+            path: self.context.uri.path(),
+            status: self.status_code(),
+            bytes: self.bytes,
+            bytes_in: self.read.bytes(),
+            duration_ms: milliseconds(duration),
+            upstream_ms: entry.upstream_time.map(milliseconds),
+            mint_ms: entry.mint_time.map(milliseconds),
+            upstream: entry.upstream.as_deref(),
+            route: entry.route.as_deref(),
+            policy: entry.policy.map(Policy::as_str),
+            reading: entry.reading,
+            decision: entry.decision,
+            reason: entry.reason.as_deref(),
+            session_id: entry.session_id.as_deref(),
+            cut: entry.cut || !self.whole,
+        };
+        serde_json::to_writer(&mut *buffer, &line).expect("plain fields always make JSON, and a Vec takes them");
+        buffer.push(b'\n');
+    }
+
+    fn text(&self, entry: &Entry, buffer: &mut Vec<u8>) {
+        let duration = self.duration();
+        let written = writeln!(
+            buffer,
+            "{} {} {} {}{} {} {}B {:.1}ms {} {} {}{}{}",
+            self.began(duration),
+            self.context.client,
+            self.context.method,
+            self.context.host,
+            self.context.uri.path(),
+            self.status_code(),
+            self.bytes,
+            milliseconds(duration),
+            entry.policy.map_or("-", Policy::as_str),
+            entry.reading.unwrap_or("-"),
+            entry.decision.unwrap_or("-"),
+            entry.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default(),
+            if entry.cut || !self.whole { " cut" } else { "" },
+        );
+        written.expect("a Vec takes all that is written");
+    }
+
+    fn status_code(&self) -> u16 {
+        self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16())
+    }
+
+    fn duration(&self) -> Duration {
+        self.log.clock.uptime().saturating_sub(self.context.received)
+    }
+
+    /// When the request came, by the calendar.
+    fn began(&self, duration: Duration) -> Timestamp {
+        let before = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Timestamp::from_millis(self.log.clock.now().millis().saturating_sub(before))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    // Three places are as fine as a log needs to be.
+    (duration.as_micros() as f64) / 1_000.0
+}
+
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    }
+}
+
+pin_project! {
+    /// A response's body that counts what leaves.
+    pub struct LoggedBody<B> {
+        #[pin]
+        body: B,
+        exchange: Exchange,
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for LoggedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                this.exchange.bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                // A body of known length is dropped after its last byte, and never asked for an end.
+                this.exchange.whole = this.body.is_end_stream();
+            }
+            Some(Err(_)) => {}
+            None => this.exchange.whole = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> fmt::Debug for LoggedBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoggedBody").field("exchange", &self.exchange).finish_non_exhaustive()
+    }
+}
