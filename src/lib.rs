@@ -9,6 +9,7 @@ pub mod routes;
 pub mod hygiene;
 pub mod cookie;
 pub mod session;
+pub mod genesys;
 pub mod keys;
 
 pub mod access_log;
