@@ -11,6 +11,7 @@ pub mod cookie;
 pub mod session;
 pub mod genesys;
 pub mod keys;
+pub mod forward;
 
 pub mod access_log;
 pub mod event;

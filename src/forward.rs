@@ -1,0 +1,276 @@
+//! Hands a request to its upstream and the answer back, streaming both ways.
+//!
+//! [`Forward`] is the innermost service: it adds what the site is told ([`headers`]), borrows a connection ([`pool`],
+//! [`connect`]), sends the request with its body on the way ([`exchange`], [`upload`]) and hands the answer back as it
+//! arrives ([`body`]). A WebSocket becomes a tunnel ([`upgrade`]). What goes wrong is a refusal, so that the layers above
+//! can still put their headers on it. Who may pass is not asked here any more.
+
+mod exchange;
+mod headers;
+mod pool;
+mod connect;
+mod socket;
+mod upload;
+mod body;
+mod upgrade;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service;
+
+use crate::clock::Clock;
+use crate::context::Context;
+use crate::refusal::{Addressee, Code, Refusal, Renderer};
+use crate::routes::Matched;
+
+use self::exchange::{Destination, Exchange};
+use self::pool::Pool;
+use self::upload::Upload;
+
+pub use self::body::{Body, BodyError};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// One upstream.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name in routes and logs.
+    pub name: String,
+    /// Where it stands.
+    pub server: Server,
+    /// To connect, TLS included.
+    pub connect_timeout: Duration,
+    /// From the last byte of the request sent to the head of the response.
+    pub response_timeout: Duration,
+    /// Between two bytes of a response.
+    pub idle_timeout: Duration,
+    /// The same for upgraded connections, `text/event-stream` and gRPC.
+    pub stream_idle_timeout: Duration,
+    /// Of the headers that are dropped because upstreams mistake them for the path, those that pass.
+    pub keep_headers: Vec<HeaderName>,
+    /// Kept-alive connections per core.
+    pub max_idle_connections: usize,
+    /// Which `Host` it is sent.
+    pub host: HostHeader,
+    /// Whether it is told the session's token.
+    pub forward_token: bool,
+}
+
+/// Where an upstream stands and what it speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Name or address; an IPv6 address without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// What an upstream speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `http://`: HTTP/1.1 in the clear.
+    Http,
+    /// `h2c://`: HTTP/2 in the clear, with prior knowledge.
+    H2c,
+    /// `https://`: HTTP/2 or HTTP/1.1, as ALPN settles it.
+    Https(UpstreamTls),
+}
+
+/// How an `https://` upstream is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// PEM file with the certificates that vouch for it; `None` takes the system's.
+    pub ca: Option<PathBuf>,
+    /// The name its certificate must bear; `None` takes the server's host.
+    pub server_name: Option<String>,
+}
+
+/// Which `Host` an upstream is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The visitor's.
+    #[default]
+    Preserve,
+    /// The upstream's own.
+    Upstream,
+}
+
+/// What a [`Forward`] needs of the world around it.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Makes responses of what went wrong.
+    pub renderer: Renderer,
+    /// For the access log's times.
+    pub clock: Arc<dyn Clock>,
+    /// Cancelled when the process is about to stop: tunnels get a moment more.
+    pub drain: CancellationToken,
+    /// Where tunnels are counted, since they outlive their request and their connection.
+    pub tunnels: TaskTracker,
+}
+
+/// Why there is no [`Forward`] for these upstreams.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file with the upstream's authorities cannot be read.
+    #[error("{} cannot be read", path.display())]
+    ReadCa {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What the file holds vouches for nobody.
+    #[error("the certificates in {} cannot be used: {message}", path.display())]
+    BadCa {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No certificate could bear this name.
+    #[error("{name:?} is no name that a certificate could bear")]
+    ServerName {
+        /// The name.
+        name: String,
+    },
+    /// The upstream's host cannot stand in a `Host` header.
+    #[error("{host:?} is no host")]
+    Host {
+        /// The host.
+        host: String,
+    },
+    /// TLS cannot be set up at all.
+    #[error("TLS towards upstreams cannot be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+/// The service that forwards. One for each core, since its clones share their connections.
+///
+/// It reads from the request's extensions: `Arc<`[`Context`]`>`, [`Matched`], where the gate has verified one
+/// `Arc<`[`Session`](crate::session::Session)`>`, where the client asked for a WebSocket
+/// [`Upgrade`](crate::hygiene::Upgrade), and hyper's own `OnUpgrade`. It never fails: what goes wrong is a response. The
+/// response's body may fail, and must then be broken off towards the client.
+#[derive(Clone)]
+pub struct Forward(Arc<Inner>);
+
+struct Inner {
+    destinations: Vec<Destination>,
+    around: Surroundings,
+}
+
+impl Forward {
+    /// Sets up what is needed for `upstreams`, in the order that [`Matched::upstream`] counts in. Connects nowhere yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Error`] says, for the first upstream that cannot work.
+    pub fn new(upstreams: &[Upstream], around: Surroundings) -> Result<Self, Error> {
+        let destinations = upstreams.iter().map(Destination::new).collect::<Result<_, _>>()?;
+        Ok(Self(Arc::new(Inner { destinations, around })))
+    }
+}
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.0.destinations.iter().map(|to| to.settings.name.as_str()).collect();
+        f.debug_struct("Forward").field("upstreams", &names).finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<B>> for Forward
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let inner = Arc::clone(&self.0);
+        let (head, body) = request.into_parts();
+        let upload = Upload::new(body);
+        Box::pin(async move { Ok(inner.forward(head, upload).await) })
+    }
+}
+
+impl Inner {
+    async fn forward(&self, mut head: Parts, upload: Upload) -> Response<Body> {
+        let Some(context) = head.extensions.remove::<Arc<Context>>() else {
+            return self.refuse(&Refusal::new(Code::Internal, "no context"), None, None);
+        };
+        // What a refusal needs of the head, kept without reading it: mostly there is none.
+        let accept = accept(&head.headers);
+        let matched = head.extensions.get::<Matched>().and_then(|matched| self.destinations.get(matched.upstream));
+        let Some(to) = matched else {
+            return self.refuse(&Refusal::new(Code::Internal, "no upstream was matched"), Some(&context), accept);
+        };
+        context.record.note(|entry| entry.upstream = Some(to.settings.name.clone().into()));
+        let exchange = Exchange::new(to, &self.around, Arc::clone(&context), &mut head, upload.clone());
+        let lingers = exchange.lingers();
+        match exchange.run(head).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                upload.let_go(lingers);
+                self.refuse(&refusal, Some(&context), accept)
+            }
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal, context: Option<&Arc<Context>>, accept: Option<HeaderValue>) -> Response<Body> {
+        let accept: HeaderMap = accept.into_iter().map(|value| (ACCEPT, value)).collect();
+        let to = match context {
+            Some(context) => {
+                context.record.note(|entry| entry.reason = Some(refusal.reason.clone()));
+                Addressee::new(&accept, &context.host, context.request_id.as_str())
+            }
+            None => Addressee::new(&accept, "", ""),
+        };
+        self.around.renderer.render(refusal, &to).map(Body::from)
+    }
+}
+
+impl Destination {
+    fn new(upstream: &Upstream) -> Result<Self, Error> {
+        let server = &upstream.server;
+        let bracketed = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
+        let usual_port = if matches!(server.protocol, Protocol::Https(_)) { 443 } else { 80 };
+        let own = if server.port == usual_port { bracketed } else { format!("{bracketed}:{}", server.port) };
+        let own_host = HeaderValue::from_str(&own).map_err(|_| Error::Host { host: server.host.clone() })?;
+        Ok(Self { settings: upstream.clone(), pool: Arc::new(Pool::new(upstream)?), own_host })
+    }
+}
+
+/// RFC 9110, section 5.2: several lines are one list.
+fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(ACCEPT).iter();
+    let first = lines.next()?;
+    if lines.next().is_none() {
+        return Some(first.clone());
+    }
+    let all = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
+    HeaderValue::from_bytes(&all).ok()
+}
+
+#[cfg(test)]
+mod tests;

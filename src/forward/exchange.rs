@@ -1,0 +1,303 @@
+//! One request and its answer: find a connection, send, wait for the head, and say what went wrong if it did.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant, sleep_until};
+
+use super::body::{Body, Download, Silence};
+use super::connect::ConnectError;
+use super::headers::{self, Target};
+use super::pool::{Lent, Link, Pool, Wish};
+use super::upgrade;
+use super::upload::{Broken, Upload};
+use super::{HostHeader, Protocol, Surroundings, Upstream};
+use crate::context::Context;
+use crate::hygiene;
+use crate::refusal::{Code, Refusal};
+use crate::session::Session;
+
+/// How often a request may meet a connection that died under it before it is given up. Each time it goes out on a new
+/// one, so a second death in a row says more of the upstream than of bad luck.
+const ATTEMPTS: usize = 3;
+
+/// An upstream and the core's connections to it.
+pub(super) struct Destination {
+    pub(super) settings: Upstream,
+    pub(super) pool: Arc<Pool>,
+    /// The upstream's own name, for when it is told that one.
+    pub(super) own_host: HeaderValue,
+}
+
+/// One request on its way.
+pub(super) struct Exchange<'a> {
+    pub(super) to: &'a Destination,
+    pub(super) around: &'a Surroundings,
+    pub(super) context: Arc<Context>,
+    pub(super) upload: Upload,
+    /// Of the client's connection, when it wishes to change to a WebSocket.
+    websocket: Option<OnUpgrade>,
+    /// What the client speaks.
+    version: Version,
+}
+
+/// Why there is no head.
+enum Failure {
+    /// Nothing of it was sent: here it is again.
+    Unsent(Box<Request<Upload>>),
+    /// The connection or the stream failed.
+    Lost(hyper::Error),
+    TooLate,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(
+        to: &'a Destination,
+        around: &'a Surroundings,
+        context: Arc<Context>,
+        head: &mut Parts,
+        upload: Upload,
+    ) -> Self {
+        let wish = head.extensions.remove::<hygiene::Upgrade>();
+        let websocket = head
+            .extensions
+            .remove::<OnUpgrade>()
+            .filter(|_| wish.is_some() && head.version == Version::HTTP_11 && upload.is_empty());
+        Self { to, around, context, upload, websocket, version: head.version }
+    }
+
+    /// Sends the request and returns the response, its body still under way.
+    pub(super) async fn run(mut self, mut head: Parts) -> Result<Response<Body>, Refusal> {
+        if head.method == Method::CONNECT {
+            return Err(Refusal::new(Code::UpgradeRefused, "CONNECT is not for a reverse proxy"));
+        }
+        if self.websocket.is_some() && self.to.settings.server.protocol == Protocol::H2c {
+            return Err(Refusal::new(Code::UpgradeRefused, "the upstream speaks HTTP/2, over which none is offered"));
+        }
+        let target = self.target(&head)?;
+        let session = head.extensions.remove::<Arc<Session>>();
+        let request_id = headers::tell_upstream(&mut head.headers, self.version, &self.context);
+        if let Some(session) = session {
+            headers::tell_identity(&mut head.headers, &session, self.to.settings.forward_token);
+        }
+        let mut request = Request::new(self.upload.clone());
+        *request.method_mut() = head.method;
+        *request.headers_mut() = head.headers;
+
+        let handed_over = self.around.clock.uptime();
+        let (response, link) = self.send(request, &target).await?;
+        let waited = self.around.clock.uptime().saturating_sub(handed_over);
+        self.context.record.note(|entry| entry.upstream_time = Some(waited));
+        self.receive(response, link, request_id)
+    }
+
+    fn target(&self, head: &Parts) -> Result<Target, Refusal> {
+        let path = head.uri.path_and_query().cloned();
+        let path = path.ok_or_else(|| Refusal::new(Code::BadRequest, "the request names no path"))?;
+        let authority = match self.to.settings.host {
+            HostHeader::Preserve if !self.context.authority.is_empty() => {
+                let said = head.headers.get(HOST).filter(|said| *said == self.context.authority.as_str());
+                let said = said.cloned().map_or_else(|| HeaderValue::from_str(&self.context.authority), Ok);
+                said.map_err(|_| Refusal::new(Code::BadRequest, "the host cannot be written"))?
+            }
+            // HTTP/1.0 may name none, and HTTP/1.1 cannot do without.
+            HostHeader::Preserve | HostHeader::Upstream => self.to.own_host.clone(),
+        };
+        Ok(Target { path, authority, tls: matches!(self.to.settings.server.protocol, Protocol::Https(_)) })
+    }
+
+    /// Sends, and sends again on a new connection where nothing can have been acted on.
+    async fn send(&self, mut request: Request<Upload>, target: &Target) -> Result<(Response<Incoming>, Link), Refusal> {
+        let mut wish = Wish { only_http1: self.websocket.is_some(), fresh: false };
+        for _ in 0..ATTEMPTS {
+            let Lent { mut link, reused } = self.to.pool.lend(wish).await.map_err(|error| unconnected(&error))?;
+            let over_http2 = matches!(link, Link::Http2(_));
+            headers::shape(&mut request, target, over_http2, self.websocket.is_some())
+                .ok_or_else(|| Refusal::new(Code::BadRequest, "the host is no authority"))?;
+            let spare = (reused && may_be_repeated(&request)).then(|| copy(&request));
+            let failure = match self.answered(&mut link, request).await {
+                Ok(response) => return Ok((response, link)),
+                Err(failure) => failure,
+            };
+            request = match failure {
+                Failure::Unsent(unsent) => *unsent,
+                Failure::Lost(error) => match spare.filter(|_| died_unheard(&link, &error)) {
+                    Some(spare) => spare,
+                    None => return Err(self.lost(&link, &error)),
+                },
+                Failure::TooLate => {
+                    return Err(Refusal::new(Code::UpstreamTimeout, "the upstream did not answer in time"));
+                }
+            };
+            if let Link::Http2(shared) = &link {
+                self.to.pool.retire(shared);
+            }
+            wish.fresh = true;
+        }
+        Err(Refusal::new(Code::UpstreamUnreachable, "the upstream's connections die as soon as they are used"))
+    }
+
+    /// Waits for the head, as long as the upstream may take.
+    async fn answered(&self, link: &mut Link, request: Request<Upload>) -> Result<Response<Incoming>, Failure> {
+        let failed = |mut error: hyper::client::conn::TrySendError<Request<Upload>>| match error.take_message() {
+            Some(unsent) => Failure::Unsent(Box::new(unsent)),
+            None => Failure::Lost(error.into_error()),
+        };
+        match link {
+            Link::Http1(http1) => {
+                let head = http1.sender.try_send_request(request);
+                self.in_time(async { head.await.map_err(failed) }).await
+            }
+            Link::Http2(shared) => {
+                let head = shared.sender.try_send_request(request);
+                self.in_time(async { head.await.map_err(failed) }).await
+            }
+        }
+    }
+
+    async fn in_time<T>(&self, head: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let sent = Instant::now();
+        let patience = self.to.settings.response_timeout;
+        let mut head = std::pin::pin!(head);
+        let mut due = std::pin::pin!(sleep_until(sent + patience));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut head => return answer,
+                () = &mut due => {
+                    let later = self.upload.answer_due(sent, patience);
+                    if later <= Instant::now() {
+                        return Err(Failure::TooLate);
+                    }
+                    due.as_mut().reset(later);
+                }
+            }
+        }
+    }
+
+    fn receive(
+        &mut self,
+        response: Response<Incoming>,
+        link: Link,
+        request_id: Option<HeaderValue>,
+    ) -> Result<Response<Body>, Refusal> {
+        let (mut head, incoming) = response.into_parts();
+        let over_http2 = matches!(link, Link::Http2(_));
+        if !over_http2 && !headers::framing_is_sound(&head.headers) {
+            return Err(Refusal::new(Code::UpstreamInvalid, "the answer's framing is ambiguous"));
+        }
+        let switched = match (head.status, self.websocket.take()) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if upgrade::is_websocket(&head.headers) => Some(client),
+            (StatusCode::SWITCHING_PROTOCOLS, _) => {
+                return Err(Refusal::new(Code::UpstreamInvalid, "the upstream changed protocols unasked"));
+            }
+            _ => None,
+        };
+        headers::tell_client(&mut head.headers, head.status, head.version, request_id);
+        let upstream = head.extensions.remove::<OnUpgrade>();
+        if let (Some(client), Some(upstream)) = (switched, upstream) {
+            head.headers.insert(UPGRADE, upgrade::WEBSOCKET);
+            head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            let idle = self.to.settings.stream_idle_timeout;
+            self.around.tunnels.spawn(upgrade::tunnel(client, upstream, idle, self.around.drain.clone()));
+        }
+        let idle_timeout = self.idle_timeout(head.headers.get(CONTENT_TYPE));
+        // What the client is answered in is its own connection's affair.
+        head.version = Version::HTTP_11;
+        let body = Body::upstream(Download {
+            incoming,
+            link: link.into_http1(),
+            pool: Arc::clone(&self.to.pool),
+            upload: self.upload.clone(),
+            lingers: self.lingers(),
+            over_http2,
+            idle_timeout,
+            context: Arc::clone(&self.context),
+            silence: Silence::default(),
+            done: false,
+        });
+        Ok(Response::from_parts(head, body))
+    }
+
+    fn idle_timeout(&self, content_type: Option<&HeaderValue>) -> Duration {
+        let begins = |value: &HeaderValue, with: &[u8]| {
+            value.as_bytes().get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+        };
+        let streams =
+            content_type.is_some_and(|kind| begins(kind, b"text/event-stream") || begins(kind, b"application/grpc"));
+        if streams { self.to.settings.stream_idle_timeout } else { self.to.settings.idle_timeout }
+    }
+
+    /// HTTP/2 tells a client to stop sending (RFC 9113, section 8.1); HTTP/1 must hear it out.
+    pub(super) fn lingers(&self) -> bool {
+        self.version != Version::HTTP_2
+    }
+
+    /// A request that was lost for good. If its own body broke, the upstream is not to blame.
+    fn lost(&self, link: &Link, error: &hyper::Error) -> Refusal {
+        match self.upload.broken() {
+            Some(Broken::TooLarge) => {
+                return Refusal::new(Code::BodyTooLarge, "the body is larger than it may be").closing();
+            }
+            Some(Broken::TimedOut) => return Refusal::new(Code::BodyTimeout, "the body stalled").closing(),
+            // Nobody is there to read this.
+            Some(Broken::Cut) => return Refusal::new(Code::BadRequest, "the body broke off").closing(),
+            None => {}
+        }
+        let invalid = match link {
+            // A head that ends in its middle is no more HTTP than one that does not parse.
+            Link::Http1(http1) => error.is_parse() || http1.heard.anything(),
+            Link::Http2(_) => http2_error(error).is_some_and(|error| error.is_library()),
+        };
+        let code = if invalid { Code::UpstreamInvalid } else { Code::UpstreamUnreachable };
+        Refusal::new(code, describe(error))
+    }
+}
+
+/// Whether sending it twice does no more than sending it once (RFC 9110, section 9.2.2), and it can be sent twice.
+fn may_be_repeated(request: &Request<Upload>) -> bool {
+    let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
+    request.body().is_empty() && idempotent.contains(request.method())
+}
+
+fn copy(request: &Request<Upload>) -> Request<Upload> {
+    let mut copy = Request::new(request.body().clone());
+    *copy.method_mut() = request.method().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Whether it was the kept-alive connection that failed, before a single byte of an answer: it may have been closing as
+/// the request went out. A stream that is reset by itself is an answer of a kind, but for one that was never begun
+/// (RFC 9113, section 8.7).
+fn died_unheard(link: &Link, error: &hyper::Error) -> bool {
+    match link {
+        Link::Http1(http1) => !http1.heard.anything(),
+        Link::Http2(_) => http2_error(error).is_none_or(|error| {
+            error.is_io() || error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)
+        }),
+    }
+}
+
+fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
+}
+
+fn unconnected(error: &ConnectError) -> Refusal {
+    // Too slow to connect is unreachable as well: a timeout's 504 is for an upstream that has taken a request.
+    Refusal::new(Code::UpstreamUnreachable, describe(error))
+}
+
+/// For the access log: hyper keeps the cause one link further down.
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.source() {
+        Some(source) if !error.to_string().contains(&source.to_string()) => format!("{error}: {source}"),
+        _ => error.to_string(),
+    }
+}
