@@ -1,0 +1,109 @@
+//! The gate: who gets a session, who passes, who is turned away.
+//!
+//! Three parts that know little of each other: [`visit`] sees what kind of request it is, [`decision`] decides, purely,
+//! and [`service`] carries out what was decided around the service that it guards. It does no HTTP of its own: sessions
+//! come from whatever [`crate::session::Provider`] it was given.
+
+mod decision;
+mod limit;
+mod response;
+mod service;
+mod visit;
+
+pub use self::decision::{Decision, Facts, decide};
+pub use self::service::{GateFuture, GateLayer, GateService};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::cookie::Jar;
+use crate::event::Sink;
+use crate::refusal::Renderer;
+use crate::routes::PathPattern;
+use crate::session::Provider;
+
+use self::limit::MintLimiter;
+
+/// What the gate does on every route.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which requests mint.
+    pub issue_on: IssueOn,
+    /// Paths that never mint, beside `/robots.txt`, `/favicon.ico`, `/sitemap*.xml` and `/.well-known/**`.
+    pub never_issue: Vec<PathPattern>,
+    /// Sessions per client address.
+    pub mint_limit: MintLimit,
+    /// One visit's whole wait for a session.
+    pub mint_timeout: Duration,
+    /// Whether our cookies are taken out of what goes upstream.
+    pub strip_from_upstream: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            issue_on: IssueOn::Visit,
+            never_issue: Vec::new(),
+            mint_limit: MintLimit::default(),
+            // Longer than a person waits for a page without wondering, and room for three attempts of a second.
+            mint_timeout: Duration::from_secs(3),
+            strip_from_upstream: true,
+        }
+    }
+}
+
+/// Which requests mint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IssueOn {
+    /// A person's navigation.
+    #[default]
+    Visit,
+    /// Every request whose answer can carry a cookie.
+    Any,
+}
+
+/// Sessions per client address (IPv4 /32, IPv6 /64).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MintLimit {
+    /// The span that the numbers are for.
+    pub per: Duration,
+    /// For clients with Fetch Metadata: a carrier's whole network can share an address.
+    pub browsers: u32,
+    /// For all others.
+    pub others: u32,
+}
+
+impl Default for MintLimit {
+    fn default() -> Self {
+        Self { per: Duration::from_secs(60), browsers: 600, others: 10 }
+    }
+}
+
+/// One gate, shared by every connection that is guarded by it.
+#[derive(Debug)]
+pub struct Gate {
+    jar: Jar,
+    provider: Arc<dyn Provider>,
+    config: Config,
+    limiter: MintLimiter,
+    renderer: Renderer,
+    clock: Arc<dyn Clock>,
+    sink: Arc<dyn Sink>,
+}
+
+impl Gate {
+    /// A gate that reads and writes cookies with `jar`, gets sessions from `provider`, and tells `sink` what happened.
+    #[must_use]
+    pub fn new(
+        jar: Jar,
+        provider: Arc<dyn Provider>,
+        config: Config,
+        renderer: Renderer,
+        clock: Arc<dyn Clock>,
+        sink: Arc<dyn Sink>,
+    ) -> Self {
+        let limiter = MintLimiter::new(config.mint_limit, Arc::clone(&clock));
+        Self { jar, provider, config, limiter, renderer, clock, sink }
+    }
+}

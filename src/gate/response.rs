@@ -1,0 +1,91 @@
+//! What the gate does to an answer on its way out.
+
+use http::header::{CACHE_CONTROL, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE};
+use http::{HeaderMap, StatusCode};
+
+use crate::cookie::Jar;
+
+/// Takes away the cookies of our name that the site tried to set: a misconfiguration, since they would take the
+/// visitor's session away. Says whether there were any.
+pub(super) fn drop_our_cookies(headers: &mut HeaderMap, jar: &Jar) -> bool {
+    if !headers.get_all(SET_COOKIE).iter().any(|value| jar.is_ours(value)) {
+        return false;
+    }
+    let kept: Vec<HeaderValue> =
+        headers.get_all(SET_COOKIE).iter().filter(|value| !jar.is_ours(value)).cloned().collect();
+    headers.remove(SET_COOKIE);
+    for value in kept {
+        headers.append(SET_COOKIE, value);
+    }
+    true
+}
+
+/// Sets the visitor's cookie, and sees to it that no shared cache hands it to another.
+pub(super) fn set_cookie(headers: &mut HeaderMap, cookie: HeaderValue) {
+    headers.append(SET_COOKIE, cookie);
+    let lifting: Vec<HeaderName> = headers.keys().filter(|name| speaks_to_caches(name)).cloned().collect();
+    for name in lifting {
+        headers.remove(name);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+}
+
+/// A shared cache must not hand what needs a session to the sessionless (RFC 9111, section 5.2.2.7). What the site
+/// says itself stands.
+pub(super) fn keep_private(headers: &mut HeaderMap) {
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+}
+
+/// Whether an answer of this status can bring a cookie: 101 ends HTTP, and 206 and 304 are put together with what the
+/// client has stored already.
+pub(super) fn can_carry_cookie(status: StatusCode) -> bool {
+    !status.is_informational() && status != StatusCode::PARTIAL_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+/// The standard's words (RFC 9111) and those of caches that listen to their own: RFC 9213 and the vendors' variants.
+fn speaks_to_caches(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    name == EXPIRES
+        || name == PRAGMA
+        || matches!(text, "surrogate-control" | "cdn-cache-control" | "edge-control" | "x-accel-expires")
+        || text.ends_with("-cdn-cache-control")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_with_the_cookie_is_for_nobody_else() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("cache-control", "public, max-age=600"),
+            ("expires", "Thu, 01 Dec 2033 16:00:00 GMT"),
+            ("pragma", "cache"),
+            ("surrogate-control", "max-age=600"),
+            ("cdn-cache-control", "max-age=600"),
+            ("cloudflare-cdn-cache-control", "max-age=600"),
+            ("x-accel-expires", "600"),
+            ("etag", "\"1\""),
+            ("set-cookie", "theirs=1"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        set_cookie(&mut headers, HeaderValue::from_static("ours=1"));
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["cache-control", "etag", "set-cookie"]);
+        assert_eq!(headers[CACHE_CONTROL], "private, no-store");
+        assert_eq!(headers.get_all(SET_COOKIE).iter().count(), 2);
+    }
+
+    #[test]
+    fn what_the_site_says_of_caching_stands_where_no_cookie_is_set() {
+        let mut silent = HeaderMap::new();
+        keep_private(&mut silent);
+        assert_eq!(silent[CACHE_CONTROL], "private");
+        let mut said = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("public"))]);
+        keep_private(&mut said);
+        assert_eq!(said[CACHE_CONTROL], "public");
+    }
+}

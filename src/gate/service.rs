@@ -1,0 +1,371 @@
+//! Carries out what was decided, around the service that is guarded.
+//!
+//! A request whose cookie is good goes straight through: its future is the guarded service's own, and nothing here is
+//! boxed, locked or waited for. Only minting waits, and for that the future moves to the heap.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HOST, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{Either, Full};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::context::{Connection, Context, Entry};
+use crate::cookie::Reading;
+use crate::event::Event;
+use crate::policy::{OnMintFailure, Policy, Rules};
+use crate::refusal::{Addressee, Code, Refusal};
+use crate::routes::Matched;
+use crate::session::{MintError, Session};
+
+use super::decision::{Decision, decide};
+use super::{Gate, response, visit};
+
+/// Puts a [`Gate`] around a service.
+#[derive(Clone, Debug)]
+pub struct GateLayer(Arc<Gate>);
+
+impl GateLayer {
+    /// Several layers may share one gate, and with it its limits.
+    #[must_use]
+    pub fn new(gate: Arc<Gate>) -> Self {
+        Self(gate)
+    }
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = GateService<S>;
+
+    fn layer(&self, inner: S) -> GateService<S> {
+        GateService { inner, gate: Arc::clone(&self.0) }
+    }
+}
+
+/// A service behind the gate.
+///
+/// It reads from a request's extensions what it is to know: [`Matched`] for the route's rules (without it, those of
+/// [`Policy::Issue`]), and `Arc<Context>` or [`Connection`] for the client's address (without either, minting is not
+/// limited by address). It leaves there the [`Session`], as `Arc<Session>`, for the guarded service.
+#[derive(Clone, Debug)]
+pub struct GateService<S> {
+    inner: S,
+    gate: Arc<Gate>,
+}
+
+impl<S, B, R> Service<Request<B>> for GateService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    R: 'static,
+{
+    type Response = Response<Either<R, Full<Bytes>>>;
+    type Error = S::Error;
+    type Future = GateFuture<S::Future, R, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let visit = Visit::of(&self.gate, &request);
+        let facts = visit::facts(&request, &self.gate.config);
+        let (reading, session) = visit.read_cookie(request.headers());
+        if self.gate.config.strip_from_upstream {
+            self.gate.jar.strip(request.headers_mut());
+        }
+        match decide(&visit.rules, reading, facts) {
+            Decision::Pass => {
+                visit.note(|entry| entry.decision = Some("pass"));
+                GateFuture::passing(self.inner.call(request), visit)
+            }
+            Decision::Identify => {
+                visit.note(|entry| entry.decision = Some("pass"));
+                request.extensions_mut().extend(session.map(extension).unwrap_or_default());
+                GateFuture::passing(self.inner.call(request), visit)
+            }
+            Decision::Redirect(path) => {
+                visit.note(|entry| entry.decision = Some("redirect"));
+                GateFuture::answered(redirect(path))
+            }
+            Decision::Refuse { code, expire } => {
+                let refusal = Refusal::new(code, reading.as_str());
+                GateFuture::answered(visit.refuse(&refusal, request.headers(), expire))
+            }
+            Decision::Mint { otherwise } => {
+                // The service that was polled ready is the one that is called; its clone is for the next request.
+                let ready = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, ready);
+                GateFuture::minting(Box::pin(mint_and_pass(visit, otherwise, inner, request)))
+            }
+        }
+    }
+}
+
+/// One request at the gate.
+struct Visit {
+    gate: Arc<Gate>,
+    context: Option<Arc<Context>>,
+    client: Option<IpAddr>,
+    rules: Arc<Rules>,
+}
+
+impl Visit {
+    fn of<B>(gate: &Arc<Gate>, request: &Request<B>) -> Self {
+        let extensions = request.extensions();
+        let context = extensions.get::<Arc<Context>>().cloned();
+        let peer = || extensions.get::<Connection>().map(|connection| connection.peer.ip());
+        Self {
+            client: context.as_ref().map(|context| context.client).or_else(peer),
+            rules: extensions.get::<Matched>().map(|matched| Arc::clone(&matched.rules)).unwrap_or_default(),
+            gate: Arc::clone(gate),
+            context,
+        }
+    }
+
+    /// On `open` nothing is asked, so nothing is read.
+    fn read_cookie(&self, headers: &HeaderMap) -> (Reading, Option<Session>) {
+        if self.rules.policy == Policy::Open {
+            return (Reading::Absent, None);
+        }
+        let verdict = self.gate.jar.read(headers, self.gate.clock.now());
+        let reading = verdict.reading();
+        self.note(|entry| {
+            entry.reading = Some(reading.as_str());
+            entry.session_id = verdict.session().map(|session| session.id.clone());
+        });
+        match (verdict.session(), reading) {
+            (Some(session), _) => self.tell(&Event::Verified { session }),
+            (None, Reading::Absent) => {}
+            (None, _) => self.tell(&Event::CookieRejected { reading, policy: self.rules.policy }),
+        }
+        (reading, verdict.into_session())
+    }
+
+    fn note(&self, fill: impl FnOnce(&mut Entry)) {
+        if let Some(context) = &self.context {
+            context.record.note(fill);
+        }
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        self.gate.sink.notice(event, self.context.as_deref());
+    }
+
+    fn refuse(&self, refusal: &Refusal, headers: &HeaderMap, expire: bool) -> Response<Full<Bytes>> {
+        let request_id = self.context.as_ref().map_or("", |context| context.request_id.as_str());
+        let host = self.host(headers);
+        let mut response = self.gate.renderer.render(refusal, &Addressee::new(headers, &host, request_id));
+        if expire {
+            response::set_cookie(response.headers_mut(), self.gate.jar.expire(&host));
+        }
+        response
+    }
+
+    /// The host as it was settled by the proxy; where the gate is worn without it, as the client wrote it.
+    fn host(&self, headers: &HeaderMap) -> Cow<'static, str> {
+        match &self.context {
+            Some(context) => context.host.clone().into(),
+            None => {
+                let named = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                let name =
+                    named.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(named, |(name, _)| name);
+                name.to_ascii_lowercase().into()
+            }
+        }
+    }
+
+    /// A session for this visit, and the cookie that carries it.
+    async fn mint(&self, host: &str, is_browser: bool) -> Result<(Session, HeaderValue), NoSession> {
+        if let Some(client) = self.client {
+            self.gate.limiter.take(client, is_browser).map_err(NoSession::Limited)?;
+        }
+        let budget = self.gate.config.mint_timeout;
+        // The provider is bound to keep the budget; a visitor is not to wait for one that does not.
+        let session = match tokio::time::timeout(budget, self.gate.provider.mint(budget)).await {
+            Ok(minted) => minted?,
+            Err(_) => return Err(MintError::TimedOut { waited: budget }.into()),
+        };
+        let cookie = self.gate.jar.write(&session, host, self.gate.clock.now()).map_err(MintError::from)?;
+        Ok((session, cookie))
+    }
+
+    /// The guarded service's answer, as it leaves.
+    fn finish<R>(&self, mut response: Response<R>, cookie: Option<HeaderValue>) -> Response<Either<R, Full<Bytes>>> {
+        let status = response.status();
+        let headers = response.headers_mut();
+        if response::drop_our_cookies(headers, &self.gate.jar) {
+            self.tell(&Event::UpstreamSetOurCookie { name: self.gate.jar.name() });
+        }
+        match cookie {
+            Some(cookie) if response::can_carry_cookie(status) => response::set_cookie(headers, cookie),
+            // The site has heard of this session, so nobody else may get it: it lapses.
+            Some(_) => self.note(|entry| entry.reason = Some("the answer cannot carry a cookie".into())),
+            None if self.rules.policy == Policy::Require => response::keep_private(headers),
+            None => {}
+        }
+        response.map(Either::Left)
+    }
+}
+
+/// Why a visit gets no session.
+enum NoSession {
+    Limited(Duration),
+    Failed(MintError),
+}
+
+impl From<MintError> for NoSession {
+    fn from(error: MintError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+async fn mint_and_pass<S, B, R>(
+    visit: Visit,
+    otherwise: OnMintFailure,
+    mut inner: S,
+    mut request: Request<B>,
+) -> Result<Response<Either<R, Full<Bytes>>>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    let started = visit.gate.clock.uptime();
+    let host = visit.host(request.headers());
+    let minted = visit.mint(&host, visit::has_fetch_metadata(request.headers())).await;
+    let waited = visit.gate.clock.uptime().saturating_sub(started);
+    visit.note(|entry| entry.mint_time = Some(waited));
+    match minted {
+        Ok((session, cookie)) => {
+            visit.tell(&Event::Minted { session: &session, waited });
+            visit.note(|entry| {
+                entry.decision = Some("mint");
+                entry.session_id = Some(session.id.clone());
+            });
+            // The answer is to be whole: a 304 or 206 could not carry the cookie.
+            for condition in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
+                request.headers_mut().remove(condition);
+            }
+            request.extensions_mut().extend(extension(session));
+            let response = inner.call(request).await?;
+            Ok(visit.finish(response, Some(cookie)))
+        }
+        Err(why) => {
+            let refusal = visit.without_session(&why, waited);
+            match otherwise {
+                OnMintFailure::Pass => {
+                    visit.note(|entry| {
+                        entry.decision = Some("pass");
+                        entry.reason = Some(refusal.reason);
+                    });
+                    let response = inner.call(request).await?;
+                    Ok(visit.finish(response, None))
+                }
+                OnMintFailure::Refuse => Ok(visit.refuse(&refusal, request.headers(), false).map(Either::Right)),
+            }
+        }
+    }
+}
+
+impl Visit {
+    /// What a visit without a session is told, where it is told anything.
+    fn without_session(&self, why: &NoSession, waited: Duration) -> Refusal {
+        match why {
+            NoSession::Limited(wait) => {
+                self.tell(&Event::MintLimited);
+                Refusal::new(Code::TooManySessions, "mint_limit").retry_after(*wait)
+            }
+            NoSession::Failed(error) => {
+                self.tell(&Event::MintFailed { error, waited });
+                // Where nothing better is known, a second: the next attempt is as likely to work as any.
+                let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
+                Refusal::new(Code::SessionUnavailable, error.code()).retry_after(wait)
+            }
+        }
+    }
+}
+
+fn extension(session: Session) -> http::Extensions {
+    let mut extensions = http::Extensions::new();
+    extensions.insert(Arc::new(session));
+    extensions
+}
+
+fn redirect(path: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(LOCATION, location);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What a boxed way through the gate is.
+type Boxed<R, E> = Pin<Box<dyn Future<Output = Result<Response<Either<R, Full<Bytes>>>, E>> + Send>>;
+
+pin_project! {
+    /// A request on its way through the gate.
+    pub struct GateFuture<F, R, E> {
+        #[pin]
+        way: Way<F, R, E>,
+    }
+}
+
+pin_project! {
+    #[project = WayProjection]
+    enum Way<F, R, E> {
+        Passing { #[pin] inner: F, visit: Visit },
+        Minting { boxed: Boxed<R, E> },
+        Answered { response: Option<Response<Full<Bytes>>> },
+    }
+}
+
+impl<F, R, E> GateFuture<F, R, E> {
+    fn passing(inner: F, visit: Visit) -> Self {
+        Self { way: Way::Passing { inner, visit } }
+    }
+
+    fn minting(boxed: Boxed<R, E>) -> Self {
+        Self { way: Way::Minting { boxed } }
+    }
+
+    fn answered(response: Response<Full<Bytes>>) -> Self {
+        Self { way: Way::Answered { response: Some(response) } }
+    }
+}
+
+impl<F, R, E> Future for GateFuture<F, R, E>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<Either<R, Full<Bytes>>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        match self.project().way.project() {
+            WayProjection::Passing { inner, visit } => {
+                let response = ready!(inner.poll(cx))?;
+                Poll::Ready(Ok(visit.finish(response, None)))
+            }
+            WayProjection::Minting { boxed } => boxed.as_mut().poll(cx),
+            WayProjection::Answered { response } => {
+                let response = response.take().expect("a future is not polled after it was ready");
+                Poll::Ready(Ok(response.map(Either::Right)))
+            }
+        }
+    }
+}
+
+impl<F, R, E> fmt::Debug for GateFuture<F, R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GateFuture").finish_non_exhaustive()
+    }
+}
