@@ -4,6 +4,7 @@
 
 pub mod server;
 pub mod tls;
+pub mod pipeline;
 pub mod context;
 pub mod routes;
 pub mod hygiene;

@@ -1,0 +1,185 @@
+//! The order of the layers, in one function: [`Pipeline::answer`].
+//!
+//! Catch panic → context → access log → limits → routes → hygiene → gate → forward. What can be judged is judged before
+//! one byte goes upstream; what a client may not say is dropped before the gate, and what we say is added behind it.
+
+mod redirect;
+
+pub use self::redirect::Redirect;
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tower_layer::Layer;
+use tower_service::Service as _;
+
+use crate::access_log::{CoreLog, Exchange, LoggedBody};
+use crate::body::Bounded;
+use crate::clock::Clock;
+use crate::context::{Connection, Context, Trust};
+use crate::event::{Event, Sink};
+use crate::forward::{self, Forward};
+use crate::gate::{GateLayer, GateService};
+use crate::hygiene;
+use crate::random::Random;
+use crate::refusal::{Addressee, Code, Refusal, Renderer};
+use crate::routes::{self, Table};
+use crate::server::Limits;
+
+/// What a request's body is when it comes: bounded, and otherwise as hyper reads it.
+pub type RequestBody = Bounded<Incoming>;
+
+/// What a response's body is when it leaves.
+pub type ResponseBody = LoggedBody<Either<Either<forward::Body, Full<Bytes>>, Full<Bytes>>>;
+
+/// What all layers of one core share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Whose forwarded headers are believed.
+    pub trust: Trust,
+    /// Where to write what happened.
+    pub log: CoreLog,
+    /// How much of us a request can take.
+    pub limits: Limits,
+    /// Which way a request goes.
+    pub routes: Arc<Table>,
+    /// Headers that pass although upstreams mistake them for the path, for each upstream.
+    pub keep_headers: Vec<Vec<HeaderName>>,
+    /// `Strict-Transport-Security`, where the operator wants it (RFC 6797).
+    pub hsts: Option<HeaderValue>,
+    /// How refusals look.
+    pub renderer: Renderer,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where request ids come from.
+    pub random: Arc<dyn Random>,
+    /// Who is told of refusals.
+    pub sink: Arc<dyn Sink>,
+}
+
+/// One core's way from a request to its answer.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    gate: GateService<Forward>,
+}
+
+impl Pipeline {
+    /// Puts the gate around `forward`, and all else in front of it.
+    #[must_use]
+    pub fn new(shared: Shared, gate: &GateLayer, forward: Forward) -> Self {
+        Self { shared: Arc::new(shared), gate: gate.layer(forward) }
+    }
+
+    async fn answer(mut self, connection: Connection, request: Request<RequestBody>) -> Response<ResponseBody> {
+        let shared = Arc::clone(&self.shared);
+        let (head, body) = request.into_parts();
+
+        let context = Arc::new(shared.read_context(&head, connection));
+        let exchange = Exchange::begin(&shared.log, Arc::clone(&context), body.count());
+        let addressee = Addressee::new(&head.headers, &context.host, context.request_id.as_str());
+
+        let judged = AssertUnwindSafe(self.judge(head, body, &context)).catch_unwind().await;
+        let mut response = match judged.unwrap_or_else(|panic| Err(internal(&*panic))) {
+            Ok(response) => response.map(Either::Left),
+            Err(refusal) => shared.renderer.render(&refusal, &addressee).map(Either::Right),
+        };
+        shared.tell_refusal(&response, &context);
+        if let Some(hsts) = &shared.hsts {
+            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
+        }
+        exchange.respond(response)
+    }
+
+    async fn judge(
+        &mut self,
+        mut head: Parts,
+        body: RequestBody,
+        context: &Arc<Context>,
+    ) -> Result<Response<Either<forward::Body, Full<Bytes>>>, Refusal> {
+        if let Some(error) = context.misaddressed {
+            return Err(error.into());
+        }
+        self.shared.limit(&head)?;
+        let keep = self.shared.route(&mut head, context)?;
+        hygiene::cleanse(&mut head, context.peer_is_trusted, keep);
+        head.extensions.insert(Arc::clone(context));
+        let Ok(response) = self.gate.call(Request::from_parts(head, body)).await;
+        Ok(response)
+    }
+}
+
+impl Shared {
+    fn read_context(&self, head: &Parts, connection: Connection) -> Context {
+        Context::read(head, connection, &self.trust, &*self.random, self.clock.uptime())
+    }
+
+    /// A body that says how large it is, and is too large, is refused before any of it is read. One that does not say
+    /// is cut off where it gets too large.
+    fn limit(&self, head: &Parts) -> Result<(), Refusal> {
+        let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        match self.limits.body_size.zip(declared) {
+            Some((limit, declared)) if declared > limit => {
+                Err(Refusal::new(Code::BodyTooLarge, "limits.body_size").closing())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Finds the route, leaves it in the extensions, and says which headers its upstream is to keep.
+    fn route(&self, head: &mut Parts, context: &Context) -> Result<&[HeaderName], Refusal> {
+        let overrides = routes::override_methods(&head.headers);
+        let matched = self.routes.find(&context.host, head.uri.path(), &head.method, &overrides)?;
+        context.record.note(|entry| {
+            entry.route = Some(matched.pattern.to_string().into());
+            entry.policy = Some(matched.rules.policy);
+        });
+        let keep = self.keep_headers.get(matched.upstream).map_or(&[][..], Vec::as_slice);
+        head.extensions.insert(matched.clone());
+        Ok(keep)
+    }
+
+    /// What a refusal was is written down and told, wherever below it was made.
+    fn tell_refusal<B>(&self, response: &Response<B>, context: &Context) {
+        if let Some(refusal) = response.extensions().get::<Refusal>() {
+            context.record.note(|entry| {
+                entry.decision.get_or_insert("refuse");
+                entry.reason = Some(refusal.reason.clone());
+            });
+            self.sink.notice(&Event::Refused { refusal }, Some(context));
+        }
+    }
+}
+
+impl Service<Request<RequestBody>> for Pipeline {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<RequestBody>) -> Self::Future {
+        Box::pin(self.clone().answer(connection(&request), request).map(Ok))
+    }
+}
+
+/// What the server tells of the connection that a request came on.
+fn connection<B>(request: &Request<B>) -> Connection {
+    *request.extensions().get().expect("the server tells it with each request")
+}
+
+/// A panic is a bug: one request's, and nobody else's.
+fn internal(panic: &(dyn Any + Send)) -> Refusal {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = said.unwrap_or("without words"), "a request panicked; please report this as a bug");
+    Refusal::new(Code::Internal, "panic")
+}
