@@ -2,6 +2,8 @@
 //!
 //! The modules below stand in the order in which a request meets them.
 
+pub mod config;
+
 pub mod server;
 pub mod tls;
 pub mod pipeline;

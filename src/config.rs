@@ -1,0 +1,154 @@
+//! From `proxy.toml` and the environment to what every room needs to know, already parsed.
+//!
+//! This is the only module that knows of the file and of the environment: each room below owns a plain `Config` of its
+//! own, and all of them are filled in here. Nothing is started, bound or connected. Files that the configuration names
+//! (certificates, the key ring, the refusal page) are read to see that they are good, and nothing else is touched, so
+//! that a running process can call [`load`] again at any time.
+//!
+//! The way of a file: `raw` walks over the TOML and knows where each value stands, `env` puts the environment over it,
+//! the sections (`front`, `visitor`, `site`) say which keys there are and are gathered in a `draft`, `check` applies
+//! the rules between them, and `problem` shows everything that was found, at once.
+
+mod raw;
+mod value;
+mod env;
+mod front;
+mod visitor;
+mod site;
+mod draft;
+mod check;
+mod overlap;
+mod findings;
+mod problem;
+
+pub use self::problem::{Place, Problem, Problems, Severity};
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+use zeroize::Zeroizing;
+
+use self::draft::Draft;
+use self::findings::Findings;
+use self::raw::Surroundings;
+use crate::access_log;
+use crate::clock::Timestamp;
+use crate::context::Trust;
+use crate::cookie;
+use crate::forward::Upstream;
+use crate::gate;
+use crate::genesys;
+use crate::keys;
+use crate::routes::Route;
+use crate::server::{Limits, Listener};
+use crate::tls;
+
+/// Everything that was configured. Whoever holds one knows that it makes sense.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many cores serve; 0 is one for each that the process may use.
+    pub workers: usize,
+    /// The text of the HTML that replaces the built-in refusal page.
+    pub refusal_page: Option<String>,
+    /// Where to listen: at least one that does not merely redirect.
+    pub listeners: Vec<Listener>,
+    /// How much of us clients may take.
+    pub limits: Limits,
+    /// `Some` when a listener terminates TLS.
+    pub tls: Option<tls::Config>,
+    /// The `max-age` of `Strict-Transport-Security` (RFC 6797); `None` sends none.
+    pub hsts: Option<Duration>,
+    /// How to reach Genesys.
+    pub genesys: genesys::Config,
+    /// Who gets a session.
+    pub gate: gate::Config,
+    /// How the cookie is written.
+    pub cookie: cookie::Config,
+    /// Where the keys come from.
+    pub keys: keys::Source,
+    /// At least one; routes name them by their place here.
+    pub upstreams: Vec<Upstream>,
+    /// In the order of the file. Behind all of them the routes' own room puts the implied one.
+    pub routes: Vec<Route>,
+    /// Whose forwarded headers are believed.
+    pub trust: Trust,
+    /// Where the access log goes.
+    pub access_log: access_log::Config,
+    /// Which of our own messages are worth showing.
+    pub log_level: tracing::Level,
+    /// How long requests in flight may take to end once the process was told to stop.
+    pub grace: Duration,
+}
+
+/// What came of reading a configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, unless a problem is an error.
+    pub config: Option<Config>,
+    /// Everything that was found, errors and warnings, in the order of the file.
+    pub problems: Problems,
+}
+
+/// Reads the file at `path` and puts the environment over it. Relative paths in the file start at the file's own
+/// folder, since the working directory under a service manager is nobody's choice. `env` answers for the environment's
+/// variables, `now` is what certificates are held against.
+#[must_use]
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -> Loaded {
+    let name = path.display().to_string();
+    match std::fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => {
+            let text = Zeroizing::new(text);
+            parse(&name, &text, path.parent().unwrap_or_else(|| Path::new("")), env, now)
+        }
+        Ok(Err(_)) => unreadable(&name, "it is not UTF-8, which TOML is"),
+        Err(error) => unreadable(&name, &error.to_string()),
+    }
+}
+
+/// As [`load`], for a text that is at hand already. `name` stands for it in problems, and relative paths start at
+/// `folder`.
+#[must_use]
+pub fn parse(name: &str, text: &str, folder: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -> Loaded {
+    let mut findings = Findings::new(known_keys());
+    let (document, mistakes) = DeTable::parse_recoverable(text);
+    findings.hide_secrets(document.get_ref());
+    if !mistakes.is_empty() {
+        // What could be made out between the mistakes would only give rise to more complaints about the same lines.
+        for mistake in &mistakes {
+            findings.syntax(mistake);
+        }
+        return Loaded { config: None, problems: findings.into_problems(name, text) };
+    }
+    let surroundings = Surroundings { env, folder, now, visit_every_list: false };
+    let draft = Draft::read(document.get_ref(), &surroundings, &mut findings);
+    check::all(&draft, &mut findings);
+    let problems = findings.into_problems(name, text);
+    let config = draft.into_config().filter(|_| !problems.any_error());
+    Loaded { config, problems }
+}
+
+/// Every key that there is, with dots between its parts: `upstream.tls.ca`. The sections that read the keys are the
+/// only place where they are written down, so this asks them.
+#[must_use]
+pub fn known_keys() -> BTreeSet<String> {
+    let surroundings =
+        Surroundings { env: &|_| None, folder: Path::new(""), now: Timestamp::from_millis(0), visit_every_list: true };
+    let mut findings = Findings::new(BTreeSet::new());
+    let nothing = DeTable::new();
+    Draft::read(&nothing, &surroundings, &mut findings);
+    findings.into_asked()
+}
+
+fn unreadable(name: &str, why: &str) -> Loaded {
+    let problem = Problem {
+        severity: Severity::Error,
+        key: String::new(),
+        title: "the configuration cannot be read".to_owned(),
+        place: Place::File(name.to_owned()),
+        notes: vec![why.to_owned()],
+        help: Some("name another file with --config".to_owned()),
+    };
+    Loaded { config: None, problems: Problems::from_iter([problem]) }
+}

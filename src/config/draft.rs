@@ -1,0 +1,129 @@
+//! All sections, read one after the other: what was understood, with everything's place, and gaps where it was not.
+
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::Config;
+use super::findings::Findings;
+use super::front::{self, Tls};
+use super::raw::{Entry, Places, Section, Surroundings};
+use super::site;
+use super::value;
+use super::visitor::{self, Session};
+use crate::access_log;
+use crate::context::Trust;
+use crate::cookie;
+use crate::forward::Upstream;
+use crate::gate;
+use crate::genesys;
+use crate::keys;
+use crate::routes::Route;
+use crate::server::{Limits, Listener};
+use crate::tls;
+
+/// A process with more cores than this is not what the setting is for.
+const MOST_WORKERS: usize = 1024;
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Draft {
+    workers: usize,
+    refusal_page: Option<String>,
+    pub(super) listeners: Vec<Entry<Listener>>,
+    limits: Limits,
+    pub(super) tls: Tls,
+    genesys: Option<genesys::Config>,
+    mint_timeout: Duration,
+    pub(super) session: Session,
+    pub(super) cookie: cookie::Config,
+    pub(super) cookie_places: Places,
+    strip_from_upstream: bool,
+    keys: Option<keys::Source>,
+    pub(super) upstreams: Vec<Entry<Upstream>>,
+    pub(super) routes: Vec<Entry<Route>>,
+    trust: Trust,
+    access_log: access_log::Config,
+    log_level: tracing::Level,
+    grace: Duration,
+}
+
+impl Draft {
+    /// Reads every section, also those that are not there.
+    pub(super) fn read(document: &DeTable<'_>, surroundings: &Surroundings<'_>, findings: &mut Findings) -> Self {
+        let mut root = Section::root(document, surroundings, findings);
+        let workers = root.get("workers", value::number(0..=MOST_WORKERS)).unwrap_or(0);
+        let refusal_page = front::refusal_page(&mut root);
+        let listeners = root.each("listen", front::listener);
+        let limits = root.table("limits", front::limits);
+        let tls = root.table("tls", front::tls);
+        let session = root.table("session", visitor::session);
+        let (genesys, mint_timeout) =
+            root.table("genesys", |section| visitor::genesys(section, session.payload.clone()));
+        let ((cookie, strip_from_upstream), cookie_places) =
+            root.table("cookie", |section| (visitor::cookie(section), section.places().clone()));
+        let keys = root.table("keys", visitor::keys);
+        let upstreams = root.each("upstream", site::upstream);
+        let routes = root.each("route", |section| site::route(section, &upstreams));
+        let trust = root.table("trust", front::trust);
+        let (access_log, log_level) = root.table("log", front::log);
+        let grace = root.table("shutdown", front::grace);
+        root.end();
+        Self {
+            workers,
+            refusal_page,
+            listeners,
+            limits,
+            tls,
+            genesys,
+            mint_timeout,
+            session,
+            cookie,
+            cookie_places,
+            strip_from_upstream,
+            keys,
+            upstreams,
+            routes,
+            trust,
+            access_log,
+            log_level,
+            grace,
+        }
+    }
+
+    /// The whole configuration; `None` where there are gaps, each of which has been reported.
+    pub(super) fn into_config(self) -> Option<Config> {
+        let listeners = values(self.listeners)?;
+        let terminates = listeners.iter().any(|listener| listener.tls);
+        let tls = tls::Config { min_version: self.tls.min_version, certificates: values(self.tls.certificates)? };
+        let gate = gate::Config {
+            issue_on: self.session.issue_on,
+            never_issue: self.session.never_issue,
+            mint_limit: self.session.mint_limit,
+            mint_timeout: self.mint_timeout,
+            strip_from_upstream: self.strip_from_upstream,
+        };
+        Some(Config {
+            workers: self.workers,
+            refusal_page: self.refusal_page,
+            listeners,
+            limits: self.limits,
+            tls: terminates.then_some(tls),
+            hsts: self.tls.hsts,
+            genesys: self.genesys?,
+            gate,
+            cookie: self.cookie,
+            keys: self.keys?,
+            upstreams: values(self.upstreams)?,
+            routes: values(self.routes)?,
+            trust: self.trust,
+            access_log: self.access_log,
+            log_level: self.log_level,
+            grace: self.grace,
+        })
+    }
+}
+
+fn values<T>(entries: Vec<Entry<T>>) -> Option<Vec<T>> {
+    entries.into_iter().map(|entry| entry.value).collect()
+}
