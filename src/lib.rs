@@ -2,6 +2,7 @@
 //!
 //! The modules below stand in the order in which a request meets them.
 
+pub mod app;
 pub mod config;
 
 pub mod server;
