@@ -2,6 +2,8 @@
 //!
 //! The modules below stand in the order in which a request meets them.
 
+#[doc(hidden)]
+pub mod demo;
 pub mod app;
 pub mod config;
 

@@ -1,0 +1,118 @@
+//! What `guestpass demo` and `guestpass simulate` start, and what the tests stand on: a Genesys simulator, a sample
+//! site, and the proxy in front of both, over real HTTP on loopback.
+
+pub mod certificate;
+pub mod genesys;
+pub mod narrator;
+pub mod site;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::app::{self, Proxy, World};
+use crate::clock::{Clock, SystemClock};
+use crate::config;
+use crate::random::{Random, SystemRandom};
+
+use self::genesys::{Faults, Simulator};
+use self::narrator::Narrator;
+use self::site::Site;
+
+/// How the demo is to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The proxy's port on loopback; 0 takes any free one.
+    pub port: u16,
+    /// What goes wrong at the simulated Genesys.
+    pub faults: Faults,
+    /// Where the certificate is kept.
+    pub certificates: PathBuf,
+}
+
+/// A demo that runs. All of it ends when it is dropped.
+#[derive(Debug)]
+pub struct Demo {
+    /// The proxy.
+    pub proxy: Proxy,
+    /// Genesys.
+    pub genesys: Simulator,
+    /// The site.
+    pub site: Site,
+}
+
+impl Demo {
+    /// Starts everything. Genesys and the site run on the current tokio runtime, the proxy on threads of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the port is taken, or the certificate cannot be kept.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let genesys = genesys::Settings { faults: settings.faults, ..genesys::Settings::default() };
+        let genesys = Simulator::start(anywhere, genesys).await.context("the Genesys simulator cannot be started")?;
+        let site = Site::start(anywhere, site::Settings::default()).context("the sample site cannot be started")?;
+        let certificate = certificate::kept_in(&settings.certificates, &*clock)?;
+
+        let text = configuration(settings.port, &certificate.chain, &certificate.key, &genesys, &site);
+        let loaded = config::parse("the demo's configuration", &text, Path::new(""), &|_| None, clock.now());
+        let config = loaded.config.ok_or_else(|| anyhow!("{}", loaded.problems.render(false)))?;
+        let sink = Arc::new(Narrator::start(Arc::clone(&clock))?);
+        let proxy = app::start(config, World { clock, random: Arc::new(SystemRandom), sink })?;
+        Ok(Self { proxy, genesys, site })
+    }
+}
+
+/// The demo is configured as any site is. Its key lasts as long as it runs, so a cookie of the last time is Outdated.
+fn configuration(port: u16, chain: &Path, key: &Path, genesys: &Simulator, site: &Site) -> String {
+    let mut secret = [0; 32];
+    SystemRandom.fill(&mut secret);
+    let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (chain, key) = (chain.display(), key.display());
+    format!(
+        r#"
+[[listen]]
+address = "127.0.0.1:{port}"
+
+[tls]
+[[tls.certificate]]
+chain = "{chain}"
+key = "{key}"
+
+[genesys]
+base_url = "{genesys}"
+client_id = "{client_id}"
+client_secret = "{client_secret}"
+organization_id = "{organization}"
+
+[keys]
+secret = "{secret}"
+
+[[upstream]]
+name = "site"
+servers = ["http://{site}"]
+
+[[route]]
+path = "/public/**"
+session = "open"
+
+[[route]]
+path = "/account/**"
+session = "require"
+
+[limits]
+connections_per_address = 2000
+
+[log]
+access = "off"
+"#,
+        genesys = genesys.base_url(),
+        client_id = genesys::DEMO_CLIENT,
+        client_secret = genesys::DEMO_SECRET,
+        organization = genesys::DEMO_ORGANIZATION,
+        site = site.address(),
+    )
+}
