@@ -2,6 +2,7 @@
 //!
 //! The modules below stand in the order in which a request meets them.
 
+pub mod cli;
 #[doc(hidden)]
 pub mod demo;
 pub mod app;

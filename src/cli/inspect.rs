@@ -1,0 +1,345 @@
+//! `guestpass inspect`: what a cookie says, which key signed it, and what the proxy would read it as.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::cookie::{self, Jar, KeyId, KeyRing, Reading};
+use crate::keys;
+use crate::secret::SecretBytes;
+use crate::session::Session;
+
+/// Shows what a session cookie says, which key signed it, and what the proxy reads it as. Works without any key, but
+/// then nobody vouches for what it shows.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The cookie: its value, name=value, or a whole Cookie or Set-Cookie line; "-" takes it from standard input.
+    cookie: String,
+    /// The key ring to verify it with; else HMAC_SECRET and HMAC_SECRET_PREVIOUS.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// The cookie's name, which is under its signature [default: as in COOKIE, else genesys_session].
+    #[arg(long)]
+    name: Option<String>,
+    /// The Genesys organization that it must be for; else GENESYS_ORGANIZATION_ID.
+    #[arg(long, value_name = "ID")]
+    organization: Option<String>,
+    /// Shows the session's token too: whoever has it acts as the visitor.
+    #[arg(long)]
+    show_token: bool,
+}
+
+/// Inspects one cookie on standard output. The exit code is 1 when it is known not to be valid.
+///
+/// # Errors
+///
+/// When the keys that were asked for cannot be loaded, or standard input or output fails.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let text = if args.cookie == "-" {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).context("the cookie cannot be read from standard input")?;
+        text
+    } else {
+        args.cookie.clone()
+    };
+    let ring = source(args).map(|source| keys::load(&source)).transpose()?;
+    let organization = args.organization.clone().or_else(|| variable("GENESYS_ORGANIZATION_ID"));
+    let known = Known { ring: ring.map(Arc::new), organization };
+    let found = find(&text, args.name.as_deref());
+    let report = inspect(&found, &known, SystemClock::new().now(), args.show_token);
+    write!(io::stdout().lock(), "{report}").context("standard output cannot be written")?;
+    Ok(report.exit_code())
+}
+
+fn source(args: &Args) -> Option<keys::Source> {
+    let secret = |name| variable(name).map(|text| SecretBytes::new(text.into_bytes()));
+    match &args.keys {
+        Some(path) => Some(keys::Source::File(path.clone())),
+        None => {
+            Some(keys::Source::Secret { current: secret("HMAC_SECRET")?, previous: secret("HMAC_SECRET_PREVIOUS") })
+        }
+    }
+}
+
+/// An empty variable is what a deployment leaves behind that has none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What there is to compare the cookie with.
+#[derive(Debug, Default)]
+struct Known {
+    ring: Option<Arc<KeyRing>>,
+    organization: Option<String>,
+}
+
+/// The cookie in what was pasted.
+#[derive(Debug, PartialEq, Eq)]
+struct Found<'t> {
+    name: &'t str,
+    value: &'t str,
+}
+
+/// Takes the wanted cookie out of a value, a pair, or a whole header line with its attributes or other cookies.
+fn find<'t>(text: &'t str, wanted: Option<&'t str>) -> Found<'t> {
+    const DEFAULT_NAME: &str = "genesys_session";
+    let text = text.trim();
+    let line = ["set-cookie:", "cookie:"].iter().find_map(|header| {
+        let (name, value) = text.split_at_checked(header.len())?;
+        name.eq_ignore_ascii_case(header).then(|| value.trim())
+    });
+    let pair = |pair: &'t str| {
+        let pair = pair.trim();
+        // A value may hold a "=" where padding is wrong; no cookie's name looks like a value of ours.
+        if pair.starts_with("v1.") { None } else { pair.split_once('=') }
+    };
+    let text = line.unwrap_or(text);
+    let mut pairs = text.split(';').filter_map(pair);
+    match pairs.clone().find(|(name, _)| *name == wanted.unwrap_or(DEFAULT_NAME)).or_else(|| pairs.next()) {
+        Some((name, value)) => Found { name: wanted.unwrap_or(name), value },
+        None => Found { name: wanted.unwrap_or(DEFAULT_NAME), value: text },
+    }
+}
+
+fn inspect(found: &Found<'_>, known: &Known, now: Timestamp, show_token: bool) -> Report {
+    let mut report = Report { lines: vec![("name", escaped(found.name))], reading: None };
+    let peeked = cookie::peek(found.value.as_bytes());
+    let claimed = || peeked.as_ref().map(|(_, session)| session.organization_id.clone()).unwrap_or_default();
+    let config = cookie::Config { name: found.name.to_owned(), ..cookie::Config::default() };
+    match (&known.ring, &peeked) {
+        _ if !config.is_legal() => {
+            report.judge(Reading::Absent, "no cookie can have that name");
+            return report;
+        }
+        (Some(ring), _) => {
+            let organization = known.organization.clone().unwrap_or_else(claimed);
+            let (verdict, flaw) = Jar::new(config, Arc::clone(ring), organization).judge(found.value.as_bytes(), now);
+            let good = || "its signature is right and its time is not over".to_owned();
+            report.judge(verdict.reading(), &flaw.map_or_else(good, |flaw| flaw.to_string()));
+        }
+        (None, Err(flaw)) => report.judge(flaw.reading(), &flaw.to_string()),
+        (None, Ok(_)) => {
+            report.say("reads as", "unverified");
+            report.say("because", "no key is known: give --keys FILE or set HMAC_SECRET");
+        }
+    }
+    if let Ok((key_id, session)) = &peeked {
+        report.say("key", &format!("{key_id}{}", known.ring.as_deref().map_or("", |ring| role(ring, *key_id))));
+        report.describe(session, known.organization.is_some(), now, show_token);
+    }
+    report
+}
+
+fn role(ring: &KeyRing, key_id: KeyId) -> &'static str {
+    match ring.find(key_id) {
+        Some(_) if ring.signing().id() == key_id => ", which signs",
+        Some(_) => ", which still verifies",
+        None => ", which is not in the ring",
+    }
+}
+
+/// What is said of a cookie, a line a fact.
+#[derive(Debug)]
+struct Report {
+    lines: Vec<(&'static str, String)>,
+    /// `None` when nothing can be known without a key.
+    reading: Option<Reading>,
+}
+
+impl Report {
+    fn say(&mut self, what: &'static str, text: &str) {
+        self.lines.push((what, text.to_owned()));
+    }
+
+    fn judge(&mut self, reading: Reading, why: &str) {
+        self.reading = Some(reading);
+        self.say("reads as", reading.as_str());
+        self.say("because", &escaped(why));
+    }
+
+    fn describe(&mut self, session: &Session, organization_compared: bool, now: Timestamp, show_token: bool) {
+        let compared = if organization_compared { "" } else { " (not compared: none is known here)" };
+        let token = session.token.expose();
+        self.say("session", &escaped(&session.id));
+        self.say("organization", &format!("{}{compared}", escaped(&session.organization_id)));
+        self.say("issued", &moment(session.issued_at, now));
+        self.say("valid until", &moment(session.expires_at, now));
+        if show_token {
+            self.say("token", &escaped(token));
+        } else {
+            self.say("token", &format!("not shown, {} characters: --show-token shows it", token.chars().count()));
+        }
+        self.say("note", "a signed cookie hides nothing: whoever has it can read all of this, and the token");
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self.reading {
+            None | Some(Reading::Valid) => ExitCode::SUCCESS,
+            Some(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|(what, text)| writeln!(f, "{what:<13} {text}"))
+    }
+}
+
+/// What stands in a cookie is anybody's text, and a terminal obeys some of it.
+fn escaped(text: &str) -> String {
+    text.escape_debug().to_string()
+}
+
+fn moment(moment: Timestamp, now: Timestamp) -> String {
+    if moment > now {
+        format!("{moment} (in {})", span(moment.since(now)))
+    } else {
+        format!("{moment} ({} ago)", span(now.since(moment)))
+    }
+}
+
+/// The two largest units are enough to plan with.
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, ..) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cookie::Key;
+    use crate::secret::SecretText;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_790_000_000);
+
+    fn key(id: &str, fill: u8) -> Key {
+        Key::new(KeyId::parse(id.as_bytes()).unwrap(), &SecretBytes::new(vec![fill; 32]))
+    }
+
+    fn known(organization: Option<&str>) -> Known {
+        let ring = KeyRing::new(key("new", 1), vec![key("old", 2)]).unwrap();
+        Known { ring: Some(Arc::new(ring)), organization: organization.map(str::to_owned) }
+    }
+
+    /// A `Set-Cookie` line for a session of an hour, made under `key`.
+    fn line(key: Key) -> String {
+        let ring = Arc::new(KeyRing::new(key, vec![]).unwrap());
+        let session = Session {
+            id: "session-1\u{1b}[2J".to_owned(),
+            token: SecretText::new("swordfish".to_owned()),
+            organization_id: "org".to_owned(),
+            issued_at: NOW,
+            expires_at: NOW.plus(Duration::from_secs(3600)),
+        };
+        let jar = Jar::new(cookie::Config::default(), ring, "org".to_owned());
+        format!("Set-Cookie: {}", jar.write(&session, "h", NOW).unwrap().to_str().unwrap())
+    }
+
+    fn report(text: &str, known: &Known, seconds_later: u64) -> Report {
+        inspect(&find(text, None), known, NOW.plus(Duration::from_secs(seconds_later)), false)
+    }
+
+    #[test]
+    fn the_cookie_is_found_in_whatever_was_pasted() {
+        let found = |text| {
+            let found = find(text, None);
+            (found.name, found.value)
+        };
+        let default = "genesys_session";
+        assert_eq!(found("v1.a.b.c"), (default, "v1.a.b.c"));
+        assert_eq!(found(" v1.a.b.c==\n"), (default, "v1.a.b.c=="));
+        assert_eq!(found("other=v1.a.b.c"), ("other", "v1.a.b.c"));
+        assert_eq!(found("set-cookie: genesys_session=v1.a.b.c; Path=/; Secure"), (default, "v1.a.b.c"));
+        assert_eq!(found("Cookie: a=1; genesys_session=v1.a.b.c; z=2"), (default, "v1.a.b.c"));
+        assert_eq!(found("nonsense"), (default, "nonsense"));
+        assert_eq!(find("a=1; b=2", Some("b")), Found { name: "b", value: "2" });
+        assert_eq!(find("é", Some("b")), Found { name: "b", value: "é" });
+    }
+
+    #[test]
+    fn a_good_cookie_is_described_without_its_token() {
+        let report = report(&line(key("new", 1)), &known(Some("org")), 60);
+        assert_eq!(
+            report.to_string(),
+            "name          genesys_session\n\
+             reads as      valid\n\
+             because       its signature is right and its time is not over\n\
+             key           new, which signs\n\
+             session       session-1\\u{1b}[2J\n\
+             organization  org\n\
+             issued        2026-09-21T14:13:20.000Z (1 min 0 s ago)\n\
+             valid until   2026-09-21T15:13:20.000Z (in 59 min 0 s)\n\
+             token         not shown, 9 characters: --show-token shows it\n\
+             note          a signed cookie hides nothing: whoever has it can read all of this, and the token\n"
+        );
+        assert_eq!(report.exit_code(), ExitCode::SUCCESS);
+        let pasted = line(key("new", 1));
+        let shown = inspect(&find(&pasted, None), &known(None), NOW, true).to_string();
+        assert!(shown.contains("token         swordfish\n"), "{shown}");
+        assert!(shown.contains("organization  org (not compared: none is known here)\n"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, known, later, expected) in [
+            (line(key("old", 2)), known(None), 0, "old, which still verifies"),
+            (
+                line(key("gone", 3)),
+                known(None),
+                0,
+                "reads as      outdated\nbecause       its key gone is not in the ring",
+            ),
+            (line(key("new", 3)), known(None), 0, "reads as      forged"),
+            (line(key("new", 1)), known(Some("other")), 0, "reads as      outdated\nbecause       it is for another"),
+            (
+                line(key("new", 1)),
+                known(None),
+                9999,
+                "reads as      expired\nbecause       it ended at 2026-09-21T15:13:20",
+            ),
+            (line(key("new", 1)).replace("session=", "other="), known(None), 0, "reads as      forged"),
+            (
+                "a name = value".to_owned(),
+                known(None),
+                0,
+                "reads as      absent\nbecause       no cookie can have that name",
+            ),
+            ("nonsense".to_owned(), known(None), 0, "reads as      malformed\nbecause       it has not the four parts"),
+            ("nonsense".to_owned(), Known::default(), 0, "reads as      malformed"),
+        ] {
+            let report = report(&text, &known, later);
+            assert!(report.to_string().contains(expected), "{report} is to say {expected:?}");
+            assert!(!report.to_string().contains("swordfish"));
+            let valid = report.reading == Some(Reading::Valid);
+            assert_eq!(report.exit_code(), if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+    }
+
+    #[test]
+    fn without_a_key_the_claims_are_shown_as_unverified() {
+        let report = report(&line(key("new", 1)), &Known::default(), 0);
+        let text = report.to_string();
+        assert!(text.contains("reads as      unverified\n") && text.contains("\nsession       session-1"), "{text}");
+        assert!(!text.contains("swordfish"), "{text}");
+        assert_eq!(report.exit_code(), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn spans_are_said_in_their_two_largest_units() {
+        let said = |seconds| span(Duration::from_secs(seconds));
+        assert_eq!([said(59), said(3599), said(3600), said(200_000)], ["59 s", "59 min 59 s", "1 h 0 min", "2 d 7 h"]);
+    }
+}

@@ -1,0 +1,58 @@
+//! `guestpass run`: the proxy, until a signal ends it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use tokio::runtime;
+
+use crate::app::{self, Proxy, World};
+use crate::cli::check;
+use crate::cli::signals::Signals;
+use crate::config;
+
+/// What `run` may be told.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  guestpass run\n  HMAC_SECRET=… GENESYS_CLIENT_SECRET=… guestpass run --config /etc/guestpass/proxy.toml\n\nSIGTERM and SIGINT finish what is under way, for at most shutdown.grace; a second one ends at once."
+)]
+pub(super) struct Arguments {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "proxy.toml")]
+    config: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let world = World::default();
+    let loaded = config::load(&arguments.config, &|name| std::env::var(name).ok(), world.clock.now());
+    check::report(&loaded.problems)?;
+    let Some(config) = loaded.config else { return Ok(ExitCode::from(check::EX_CONFIG)) };
+    super::start_logging(config.log_level);
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    // First of all: whoever reads that we listen may stop us in the next moment.
+    let signals = runtime.block_on(async { Signals::listen() }).context("signals cannot be listened to")?;
+    let proxy = app::start(config, world)?;
+    for address in proxy.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    runtime.block_on(until_stopped(proxy, signals))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for a signal, then lets the proxy finish; a second signal does not wait for that.
+async fn until_stopped(proxy: Proxy, mut signals: Signals) -> Result<()> {
+    signals.next().await;
+    tracing::info!("stopping: what is under way is finished");
+    let kill = proxy.killer();
+    let mut stopped = tokio::task::spawn_blocking(|| proxy.stop());
+    tokio::select! {
+        done = &mut stopped => done.context("stopping failed")?,
+        () = signals.next() => {
+            tracing::warn!("stopping at once");
+            kill();
+            stopped.await.context("stopping failed")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The `guestpass` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    guestpass::cli::main()
+}

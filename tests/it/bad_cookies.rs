@@ -1,0 +1,240 @@
+//! A cookie is read as the golden rows say, and whatever else is made of one is not valid.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot get ready has failed")]
+
+use std::sync::{Arc, LazyLock};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use guestpass::clock::Timestamp;
+use guestpass::cookie::{Config, Jar, Key, KeyId, KeyRing, Reading};
+use guestpass::secret::{SecretBytes, SecretText};
+use guestpass::session::Session;
+use http::HeaderMap;
+use http::header::{COOKIE, HeaderValue};
+use proptest::prelude::*;
+use serde::Deserialize;
+
+const NAME: &str = "genesys_session";
+const NOW: Timestamp = Timestamp::from_seconds(1_790_000_100);
+
+#[derive(Deserialize)]
+struct Golden {
+    keys: Vec<GoldenKey>,
+    rows: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct GoldenKey {
+    id: String,
+    secret: String,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    what: String,
+    now: u64,
+    name: String,
+    organization: String,
+    value: String,
+    reading: String,
+    session: Option<Claims>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sid: String,
+    tok: String,
+    org: String,
+    iat: u64,
+    exp: u64,
+}
+
+impl Claims {
+    fn session(&self) -> Session {
+        Session {
+            id: self.sid.clone(),
+            token: SecretText::new(self.tok.clone()),
+            organization_id: self.org.clone(),
+            issued_at: Timestamp::from_seconds(self.iat),
+            expires_at: Timestamp::from_seconds(self.exp),
+        }
+    }
+}
+
+impl Golden {
+    fn read() -> Self {
+        serde_json::from_str(include_str!("../fixtures/cookies/v1.json")).unwrap()
+    }
+
+    fn ring(&self) -> Arc<KeyRing> {
+        let mut keys = self.keys.iter().map(|key| {
+            let secret = SecretBytes::new(BASE64_STANDARD.decode(&key.secret).unwrap());
+            Key::new(KeyId::parse(key.id.as_bytes()).unwrap(), &secret)
+        });
+        Arc::new(KeyRing::new(keys.next().unwrap(), keys.collect()).unwrap())
+    }
+}
+
+impl Row {
+    fn jar(&self, ring: &Arc<KeyRing>) -> Jar {
+        jar(&self.name, Arc::clone(ring), &self.organization)
+    }
+}
+
+fn jar(name: &str, ring: Arc<KeyRing>, organization: &str) -> Jar {
+    Jar::new(Config { name: name.to_owned(), ..Config::default() }, ring, organization.to_owned())
+}
+
+/// A jar with one key that signs and one that still verifies.
+static JAR: LazyLock<Jar> = LazyLock::new(|| jar(NAME, ring("a", 1, vec![key("b", 2)]), "org"));
+
+fn key(id: &str, fill: u8) -> Key {
+    Key::new(KeyId::parse(id.as_bytes()).unwrap(), &SecretBytes::new(vec![fill; 32]))
+}
+
+fn ring(id: &str, fill: u8, verifying: Vec<Key>) -> Arc<KeyRing> {
+    Arc::new(KeyRing::new(key(id, fill), verifying).unwrap())
+}
+
+fn session(id: &str) -> Session {
+    Session {
+        id: id.to_owned(),
+        token: SecretText::new("a token".to_owned()),
+        organization_id: "org".to_owned(),
+        issued_at: Timestamp::from_seconds(1_790_000_000),
+        expires_at: Timestamp::from_seconds(1_790_003_600),
+    }
+}
+
+/// The value alone of what the jar sets.
+fn written(jar: &Jar, session: &Session) -> String {
+    let header = jar.write(session, "shop.example", NOW).unwrap();
+    let pair = header.to_str().unwrap().split(';').next().unwrap();
+    pair.split_once('=').unwrap().1.to_owned()
+}
+
+fn judged(jar: &Jar, value: &[u8]) -> Reading {
+    jar.judge(value, NOW).0.reading()
+}
+
+/// The rows were made by another program, from the description of the cookie alone.
+#[test]
+fn golden_cookies_are_read_as_they_always_were() {
+    let golden = Golden::read();
+    let ring = golden.ring();
+    for row in &golden.rows {
+        let now = Timestamp::from_seconds(row.now);
+        let (verdict, flaw) = row.jar(&ring).judge(row.value.as_bytes(), now);
+        assert_eq!(verdict.reading().as_str(), row.reading, "{}: {flaw:?}", row.what);
+        assert_eq!(verdict.session().cloned(), row.session.as_ref().map(Claims::session), "{}", row.what);
+
+        let header = format!("first=1; {}={}; last=2", row.name, row.value);
+        let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&header).unwrap())]);
+        assert_eq!(row.jar(&ring).read(&headers, now), verdict, "{}", row.what);
+    }
+    for word in ["valid", "expired", "outdated", "forged", "malformed"] {
+        assert!(golden.rows.iter().any(|row| row.reading == word), "a row for {word}");
+    }
+}
+
+#[test]
+fn what_is_written_for_a_golden_session_is_the_golden_value() {
+    let golden = Golden::read();
+    let first = &golden.rows[0];
+    let expected = first.session.as_ref().map(Claims::session).unwrap();
+    assert_eq!(written(&first.jar(&golden.ring()), &expected), first.value);
+}
+
+/// Every prefix, every suffix, every byte changed into every other, taken out, doubled or put in, and every join of the
+/// head of one cookie with the tail of another.
+#[test]
+fn no_mutation_of_a_cookie_is_valid() {
+    let value = written(&JAR, &session("one")).into_bytes();
+    let strangers = [written(&JAR, &session("two")).into_bytes(), written(&JAR, &session("another")).into_bytes()];
+    let mut tried = 0;
+    let mut refuse = |mutant: &[u8]| {
+        assert_ne!(judged(&JAR, mutant), Reading::Valid, "{}", String::from_utf8_lossy(mutant));
+        tried += 1;
+    };
+    for place in 0..value.len() {
+        let (head, tail) = value.split_at(place);
+        refuse(head);
+        if place > 0 {
+            refuse(tail);
+        }
+        for difference in 1..=255 {
+            let mut mutant = value.clone();
+            mutant[place] ^= difference;
+            refuse(&mutant);
+        }
+        refuse(&[head, &tail[1..]].concat());
+        refuse(&[head, &tail[..1], tail].concat());
+        for byte in [b'A', b'.', b'=', b' ', b'"', 0, 0xff] {
+            refuse(&[head, &[byte], tail].concat());
+        }
+        for stranger in &strangers {
+            for cut in [place, place + 1] {
+                let spliced = [head, &stranger[cut.min(stranger.len())..]].concat();
+                if spliced != *stranger {
+                    refuse(&spliced);
+                }
+            }
+        }
+    }
+    assert!(tried > 40_000, "{tried}");
+    assert_eq!(judged(&JAR, &value), Reading::Valid, "the unchanged one is");
+}
+
+#[test]
+fn no_cookie_under_another_key_or_another_name_is_valid() {
+    let other_secret = jar(NAME, ring("a", 9, vec![]), "org");
+    assert_eq!(judged(&JAR, written(&other_secret, &session("one")).as_bytes()), Reading::Forged);
+    let relabelled = written(&JAR, &session("one")).replacen("v1.a.", "v1.b.", 1);
+    assert_eq!(judged(&JAR, relabelled.as_bytes()), Reading::Forged);
+    let unknown_key = jar(NAME, ring("c", 1, vec![]), "org");
+    assert_eq!(judged(&JAR, written(&unknown_key, &session("one")).as_bytes()), Reading::Outdated);
+    for name in ["genesys_sessio", "genesys_session2", "Genesys_session", "g"] {
+        let other_name = jar(name, ring("a", 1, vec![]), "org");
+        assert_eq!(judged(&JAR, written(&other_name, &session("one")).as_bytes()), Reading::Forged, "{name}");
+    }
+}
+
+fn any_session() -> impl Strategy<Value = Session> {
+    (".{0,60}", ".{0,200}", 1_790_000_200..1_900_000_000_u64).prop_map(|(id, token, expires)| Session {
+        token: SecretText::new(token),
+        expires_at: Timestamp::from_seconds(expires),
+        ..session(&id)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_put_together_from_cookies_parts_is_valid(
+        a in any_session(),
+        b in any_session(),
+        parts in prop::collection::vec((0..2_usize, 0..4_usize), 1..6),
+    ) {
+        let values = [written(&JAR, &a), written(&JAR, &b)];
+        let split: Vec<Vec<&str>> = values.iter().map(|value| value.split('.').collect()).collect();
+        let spliced = parts.iter().map(|(which, part)| split[*which][*part]).collect::<Vec<_>>().join(".");
+        prop_assume!(!values.contains(&spliced));
+        prop_assert_ne!(judged(&JAR, spliced.as_bytes()), Reading::Valid);
+    }
+
+    #[test]
+    fn several_changes_at_once_are_no_better(
+        session in any_session(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
+    ) {
+        let value = written(&JAR, &session).into_bytes();
+        let mut mutant = value.clone();
+        for (place, byte) in changes {
+            let place = place.index(mutant.len());
+            mutant[place] = byte;
+        }
+        prop_assert_eq!(judged(&JAR, &mutant) == Reading::Valid, mutant == value);
+    }
+}

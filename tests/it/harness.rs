@@ -1,0 +1,125 @@
+//! Genesys, a site, the proxy in front of both, and a visitor, all on real sockets.
+//!
+//! A test reads: raise a town, make a visitor, let him visit, and look at what the visitor, the site and Genesys each
+//! saw.
+
+pub(crate) mod plan;
+pub(crate) mod program;
+pub(crate) mod raw;
+pub(crate) mod visitor;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use guestpass::app::{self, Proxy, World};
+use guestpass::clock::{Clock, SystemClock};
+use guestpass::config;
+use guestpass::context::Context;
+use guestpass::demo::certificate;
+use guestpass::demo::genesys::{self, Simulator};
+use guestpass::demo::site::{self, Seen, Site};
+use guestpass::event::{Event, Sink};
+use guestpass::random::SystemRandom;
+use tempfile::TempDir;
+
+pub(crate) use self::plan::Plan;
+pub(crate) use self::visitor::Visitor;
+
+/// Any free port on loopback.
+pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Everything that a test needs around it. All of it ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Town {
+    pub(crate) proxy: Proxy,
+    pub(crate) genesys: Simulator,
+    pub(crate) site: Site,
+    _folder: TempDir,
+    events: Arc<Notebook>,
+}
+
+impl Town {
+    /// The proxy as it is out of the box, with `/public/**` open and `/account/**` required.
+    pub(crate) async fn raise() -> Self {
+        Self::planned(Plan::default()).await
+    }
+
+    pub(crate) async fn planned(plan: Plan) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = plan.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let settings = genesys::Settings {
+            faults: plan.faults.clone(),
+            rate_limit: 1000,
+            clock: Arc::clone(&clock),
+            ..genesys::Settings::default()
+        };
+        let genesys = Simulator::start(ANYWHERE, settings).await.unwrap();
+        let settings = site::Settings { answer_headers: plan.answers.clone(), ..site::Settings::recording() };
+        let site = Site::start(ANYWHERE, settings).unwrap();
+        let certificate = certificate::kept_in(folder.path(), &SystemClock::new()).unwrap();
+
+        let text = plan.text(&genesys, &site, &certificate);
+        let loaded = config::parse("plan", &text, Path::new(""), &|_| None, clock.now());
+        let config = loaded.config.unwrap_or_else(|| panic!("{}\n{text}", loaded.problems.render(false)));
+        let events = Arc::<Notebook>::default();
+        let world = World { clock, random: Arc::new(SystemRandom), sink: Arc::clone(&events) as Arc<dyn Sink> };
+        let proxy = app::start(config, world).unwrap();
+        Self { proxy, genesys, site, _folder: folder, events }
+    }
+
+    /// The proxy's first listener.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.proxy.addresses()[0]
+    }
+
+    /// Somebody with an empty cookie jar.
+    pub(crate) fn visitor(&self) -> Visitor {
+        Visitor::over_http1(self.address())
+    }
+
+    /// How many sessions Genesys made.
+    pub(crate) fn minted(&self) -> usize {
+        self.genesys.sessions().len()
+    }
+
+    /// What the site received last.
+    pub(crate) fn site_saw(&self) -> Seen {
+        self.site.seen().pop().expect("the site received something")
+    }
+
+    /// The names of the events so far, in order.
+    pub(crate) fn events(&self) -> Vec<&'static str> {
+        self.events.0.lock().unwrap().clone()
+    }
+}
+
+/// Writes down what it is told.
+#[derive(Debug, Default)]
+struct Notebook(Mutex<Vec<&'static str>>);
+
+impl Sink for Notebook {
+    fn notice(&self, event: &Event<'_>, _context: Option<&Context>) {
+        let name = match event {
+            Event::Minted { .. } => "minted",
+            Event::Verified { .. } => "verified",
+            Event::CookieRejected { .. } => "rejected",
+            Event::MintFailed { .. } => "mint failed",
+            Event::MintLimited => "mint limited",
+            Event::Refused { .. } => "refused",
+            Event::UpstreamSetOurCookie { .. } => "upstream set our cookie",
+            _ => "something else",
+        };
+        self.0.lock().unwrap().push(name);
+    }
+}
+
+/// Asks again until it is so, and gives up after five seconds.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(5);
+    while !is_so() {
+        assert!(Instant::now() < patience, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

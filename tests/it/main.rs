@@ -1,0 +1,44 @@
+//! What guestpass promises, a module a promise.
+#![expect(clippy::unwrap_used, reason = "clippy lets tests unwrap, but not what stands around them")]
+
+mod harness;
+
+// What a visitor is promised.
+/// A first visit gets a session, and notices nothing else of it.
+mod first_visit;
+/// A visitor who has a session is verified without Genesys.
+mod return_visit;
+/// A protected path lets nobody in without a valid session.
+mod protected;
+/// A cookie that was changed, moved or made elsewhere is never valid.
+mod bad_cookies;
+/// Every row of Genesys' error table: what is tried again, and what is said.
+mod genesys_faults;
+/// When Genesys does not answer, the site stays up.
+mod genesys_down;
+
+// What a site is promised.
+/// Bodies stream both ways, and what breaks looks broken.
+mod bodies;
+/// WebSockets pass, under the same rules as everything else.
+mod websocket;
+/// The plain listener sends visitors to `https://`.
+mod redirect;
+
+// What an operator is promised.
+/// One line a request, and nothing secret in it.
+mod access_log;
+/// What is under way is finished when the program is told to stop.
+mod stop;
+/// Every mistake in the configuration at once.
+mod config;
+
+// What a newcomer is promised.
+/// `guestpass demo` shows the main job on a fresh machine.
+mod demo;
+
+// What whoever changes the house is promised.
+/// The house stands as ARCHITECTURE.md draws it.
+mod layers;
+/// The documents keep up with the code.
+mod documents;
