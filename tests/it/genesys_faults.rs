@@ -13,30 +13,17 @@ use guestpass::demo::genesys::{
     DEMO_CLIENT, DEMO_ORGANIZATION, DEMO_SECRET, Endpoint, Faults, Malformation, Settings, Simulator, Target, Trouble,
 };
 use guestpass::genesys::{Channel, ClientAuth, Config, Payload, Rest};
-use guestpass::random::{Random, SystemRandom};
 use guestpass::secret::SecretText;
 use guestpass::session::{MintError, Provider, Session};
 use http::StatusCode;
+
+use crate::harness::Impatient;
 
 /// What a visit has in all: more than three calls that hang.
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// What one call has: short, so that a hanging Genesys is soon given up, and yet enough on a machine that is busy.
 const ATTEMPT: Duration = Duration::from_secs(1);
-
-/// Draws no lot, so that no back-off waits, and is otherwise the system's.
-#[derive(Debug)]
-struct Impatient;
-
-impl Random for Impatient {
-    fn fill(&self, bytes: &mut [u8]) {
-        SystemRandom.fill(bytes);
-    }
-
-    fn unit(&self) -> f64 {
-        0.0
-    }
-}
 
 /// What is special about a configuration.
 type Change = Box<dyn FnOnce(&mut Config)>;

@@ -21,7 +21,7 @@ use guestpass::demo::certificate;
 use guestpass::demo::genesys::{self, Simulator};
 use guestpass::demo::site::{self, Seen, Site};
 use guestpass::event::{Event, Sink};
-use guestpass::random::SystemRandom;
+use guestpass::random::{Random, SystemRandom};
 use tempfile::TempDir;
 
 pub(crate) use self::plan::Plan;
@@ -64,7 +64,7 @@ impl Town {
         let loaded = config::parse("plan", &text, Path::new(""), &|_| None, clock.now());
         let config = loaded.config.unwrap_or_else(|| panic!("{}\n{text}", loaded.problems.render(false)));
         let events = Arc::<Notebook>::default();
-        let world = World { clock, random: Arc::new(SystemRandom), sink: Arc::clone(&events) as Arc<dyn Sink> };
+        let world = World { clock, random: Arc::new(Impatient), sink: Arc::clone(&events) as Arc<dyn Sink> };
         let proxy = app::start(config, world).unwrap();
         Self { proxy, genesys, site, _folder: folder, events }
     }
@@ -92,6 +92,20 @@ impl Town {
     /// The names of the events so far, in order.
     pub(crate) fn events(&self) -> Vec<&'static str> {
         self.events.0.lock().unwrap().clone()
+    }
+}
+
+/// Draws no lot, so that no back-off waits, and is otherwise the system's.
+#[derive(Debug)]
+pub(crate) struct Impatient;
+
+impl Random for Impatient {
+    fn fill(&self, bytes: &mut [u8]) {
+        SystemRandom.fill(bytes);
+    }
+
+    fn unit(&self) -> f64 {
+        0.0
     }
 }
 
