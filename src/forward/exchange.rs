@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -100,6 +101,8 @@ impl<'a> Exchange<'a> {
     fn target(&self, head: &Parts) -> Result<Target, Refusal> {
         let path = head.uri.path_and_query().cloned();
         let path = path.ok_or_else(|| Refusal::new(Code::BadRequest, "the request names no path"))?;
+        // An absolute target may have no path (`http://host#x`), which is written as nothing though it reads as `/`.
+        let path = if path == "/" { PathAndQuery::from_static("/") } else { path };
         let authority = match self.to.settings.host {
             HostHeader::Preserve if !self.context.authority.is_empty() => {
                 let said = head.headers.get(HOST).filter(|said| *said == self.context.authority.as_str());

@@ -32,6 +32,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Adds to a request what the site is told by us, and returns the request's id for the way back.
 pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: &Context) -> Option<HeaderValue> {
+    keep_one_length(headers);
     headers.append(VIA, via(version));
     // One buffer for all that has to be written out: five small allocations less a request.
     let mut text = Text::default();
@@ -51,9 +52,8 @@ pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: 
     set(headers, FORWARDED_PORT, value(&text, port));
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(context.scheme.as_str()));
     let request_id = value(&text, request_id);
-    if let (Some(id), Entry::Vacant(vacant)) = (&request_id, headers.entry(REQUEST_ID)) {
-        vacant.insert(id.clone());
-    }
+    // Also over a trusted proxy's, which is ours too unless it is nothing that could stand in a log.
+    set(headers, REQUEST_ID, request_id.clone());
     request_id
 }
 
@@ -148,16 +148,22 @@ pub(super) fn tell_client(
     if status == StatusCode::NO_CONTENT {
         // RFC 9110, section 8.6: it has none, and a client may wait for what it promises.
         headers.remove(CONTENT_LENGTH);
-    } else if let Entry::Occupied(mut lengths) = headers.entry(CONTENT_LENGTH)
-        && lengths.iter().nth(1).is_some()
-    {
-        // Several that agree, or hyper had refused them.
-        let one = lengths.get().clone();
-        lengths.insert(one);
+    } else {
+        keep_one_length(headers);
     }
     headers.append(VIA, via(upstream_version));
     if let (Some(id), Entry::Vacant(vacant)) = (request_id, headers.entry(REQUEST_ID)) {
         vacant.insert(id);
+    }
+}
+
+/// Of several that agree, which RFC 9112, section 6.3, lets a recipient make one of; others hyper has refused.
+fn keep_one_length(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut lengths) = headers.entry(CONTENT_LENGTH)
+        && lengths.iter().nth(1).is_some()
+    {
+        let one = lengths.get().clone();
+        lengths.insert(one);
     }
 }
 

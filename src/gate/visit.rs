@@ -5,6 +5,7 @@ use http::{HeaderMap, Method, Request};
 use http_body::Body;
 
 use crate::hygiene::Upgrade;
+use crate::routes::override_methods;
 
 use super::decision::Facts;
 use super::{Config, IssueOn};
@@ -59,13 +60,15 @@ fn contains(value: &[u8], word: &[u8]) -> bool {
     value.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
 }
 
-/// <https://fetch.spec.whatwg.org/#cors-preflight-request>. One with a body is none, and is judged like the rest.
+/// <https://fetch.spec.whatwg.org/#cors-preflight-request>. One with a body is none, and is judged like the rest; so is
+/// one that asks the site to take another method, which no browser's does.
 fn is_preflight<B: Body>(request: &Request<B>) -> bool {
     let headers = request.headers();
     *request.method() == Method::OPTIONS
         && request.body().is_end_stream()
         && headers.contains_key(ORIGIN)
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        && override_methods(headers).is_empty()
 }
 
 fn never_mints(path: &str, config: &Config) -> bool {
@@ -148,6 +151,8 @@ mod tests {
             ("OPTIONS", &[ORIGIN], false),
             ("OPTIONS", &[ASKS], false),
             ("GET", &[ORIGIN, ASKS], false),
+            ("OPTIONS", &[ORIGIN, ASKS, ("x-http-method-override", "GET")], false),
+            ("OPTIONS", &[ORIGIN, ASKS, ("x_method_override", "get")], false),
         ];
         for (method, headers, expected) in table {
             let facts = facts(&request(method, "/", headers), &Config::default());

@@ -11,7 +11,8 @@ use http::HeaderName;
 pub(super) enum Kind {
     /// What only we write: the session's headers.
     Ours,
-    /// Who asked, and where, before the last proxy: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`.
+    /// Who asked, and where, before the last proxy: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`, and what it
+    /// called the request: `X-Request-Id`.
     Forwarded,
     /// What some servers take for the path.
     Path,
@@ -32,7 +33,7 @@ pub(super) fn kind(name: &HeaderName) -> Option<Kind> {
                 Some(Kind::Ours)
             } else if PATHS.iter().any(|path| is(name, path)) {
                 Some(Kind::Path)
-            } else if is_or_begins(name, b"x-forwarded") || is(name, b"x-real-ip") {
+            } else if is_or_begins(name, b"x-forwarded") || is(name, b"x-real-ip") || is(name, b"x-request-id") {
                 Some(Kind::Forwarded)
             } else {
                 None

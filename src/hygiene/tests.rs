@@ -42,11 +42,11 @@ fn what_only_we_say_is_dropped_in_any_spelling_whoever_says_it() {
 
 #[test]
 fn the_forwarded_family_is_believed_of_trusted_peers_alone_and_only_plainly_spelt() {
-    for name in ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Ssl", "X-Real-IP"] {
+    for name in ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Ssl", "X-Real-IP", "X-Request-Id"] {
         assert!(!survives(name, false, &[]), "{name}");
         assert!(survives(name, true, &[]), "{name} from a trusted peer");
     }
-    for name in ["X_Forwarded_For", "x.forwarded.for", "X-Forwarded_Host", "X_Real_IP", "X-Real.IP"] {
+    for name in ["X_Forwarded_For", "x.forwarded.for", "X-Forwarded_Host", "X_Real_IP", "X-Real.IP", "X_Request_Id"] {
         assert!(!survives(name, true, &[]), "{name} from a trusted peer");
     }
 }

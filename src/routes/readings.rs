@@ -100,6 +100,7 @@ fn steps(reading: &str, encoded: EncodedAs) -> Result<Vec<String>, Rule> {
         reading.find('?').map(|end| reading[..end].to_owned()),
         reading.find('#').map(|end| reading[..end].to_owned()),
         reading.contains("//").then(|| merge_slashes(reading)),
+        without_authority(reading),
         reading.contains(['.', ' ']).then(|| each_segment(reading, without_trailing_dots_and_spaces)),
         resolve_dot_segments(reading)?,
     ];
@@ -188,6 +189,13 @@ fn merge_slashes(reading: &str) -> String {
     merged
 }
 
+/// What begins with `//` is a host and then a path to whoever reads the target as a reference (RFC 3986, section 4.2), as
+/// `new URL(target, base)` does; the WHATWG's URLs take any number of slashes for two.
+fn without_authority(reading: &str) -> Option<String> {
+    let rest = reading.strip_prefix("//")?.trim_start_matches('/');
+    Some(rest.find('/').map_or("/", |place| &rest[place..]).to_owned())
+}
+
 /// As Windows does. A dot segment stays one, also with spaces behind it.
 fn without_trailing_dots_and_spaces(segment: &str) -> &str {
     match segment.trim_end_matches(' ') {
@@ -261,7 +269,11 @@ mod tests {
             ("/a;x=1/b;y", &["/a;x=1/b;y", "/a/b"]),
             ("/a%3Fb", &["/a%3Fb", "/a", "/a?b"]),
             ("/a%23b", &["/a%23b", "/a", "/a#b"]),
-            ("//a///b", &["//a///b", "/a/b"]),
+            ("/a///b", &["/a///b", "/a/b"]),
+            ("//a/b", &["//a/b", "/a/b", "/b"]),
+            ("///a/b", &["///a/b", "/a/b", "/b"]),
+            ("//a", &["//a", "/", "/a"]),
+            ("/%5Ca/b", &["/%5Ca/b", "//a/b", "/\\a/b", "/a/b", "/b"]),
             ("/a./b%20", &["/a./b%20", "/a./b ", "/a/b", "/a/b ", "/a/b%20"]),
             ("/a/../b", &["/a/../b", "/b"]),
             ("/a/.", &["/a/.", "/a/"]),

@@ -95,16 +95,17 @@ impl Table {
     /// The route that a request meets. `host` as for [`Self::serves`]; `path` as it was received, without the query.
     ///
     /// `overrides` are the methods that the request asks the site to take instead of its own, as
-    /// [`super::override_methods`] finds them. The request is judged under each: the stricter policy holds, and of
-    /// equal ones the route of the request's own method.
+    /// [`super::override_methods`] finds them. The request is judged under each, and under its own in capitals: the
+    /// stricter policy holds, and of equal ones the route of the request's own method.
     ///
     /// # Errors
     ///
     /// When the host is not served, or the path is refused by a rule or because its readings meet different routes.
     pub fn find(&self, host: &str, path: &str, method: &Method, overrides: &[Method]) -> Result<&Matched, Unroutable> {
         let paths = Paths::of(path);
+        let capitals = in_capitals(method);
         let mut strictest: Option<&Entry> = None;
-        for method in std::iter::once(method).chain(overrides) {
+        for method in std::iter::once(method).chain(&capitals).chain(overrides) {
             let entry = self.judge(host, &paths, method)?;
             if strictest.is_none_or(|found| entry.matched.rules.policy > found.matched.rules.policy) {
                 strictest = Some(entry);
@@ -321,7 +322,8 @@ impl From<Difference<'_, '_>> for Unroutable {
     fn from(difference: Difference<'_, '_>) -> Self {
         let pattern =
             |entry: Option<&Entry>| entry.map_or_else(|| "no route".into(), |entry| Arc::clone(&entry.matched.pattern));
-        let quoted: String = difference.reading.chars().take(QUOTED).collect();
+        // Decoded, it can hold what a terminal or a line of the log must not see.
+        let quoted: String = difference.reading.chars().take(QUOTED).flat_map(char::escape_debug).collect();
         let (plain, other) = (pattern(difference.plain), pattern(difference.other));
         Self::BadPath { rule: format!("read as {quoted} it meets {other}, and as received {plain}").into() }
     }
@@ -330,6 +332,13 @@ impl From<Difference<'_, '_>> for Unroutable {
 /// RFC 9110, section 9.3.2: HEAD is GET without the content.
 fn covers_method(methods: &[Method], method: &Method) -> bool {
     methods.is_empty() || methods.contains(method) || (method == Method::HEAD && methods.contains(&Method::GET))
+}
+
+/// Methods are case-sensitive (RFC 9110, section 9.1), but some frameworks turn them into capitals before they look.
+fn in_capitals(method: &Method) -> Option<Method> {
+    let text = method.as_str();
+    let differs = text.bytes().any(|byte| byte.is_ascii_lowercase());
+    differs.then(|| Method::from_bytes(text.to_ascii_uppercase().as_bytes()).ok()).flatten()
 }
 
 fn prefix<'l>(literals: impl Iterator<Item = &'l str>) -> Box<str> {

@@ -17,6 +17,9 @@ mod genesys_faults;
 /// When Genesys does not answer, the site stays up.
 mod genesys_down;
 
+/// Whoever tries to get past the gate, or to speak in its name, fails.
+mod hostile;
+
 // What a site is promised.
 /// Bodies stream both ways, and what breaks looks broken.
 mod bodies;
