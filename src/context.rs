@@ -9,6 +9,7 @@ mod record;
 pub use self::address::{Misaddressed, Trust};
 pub use self::record::{Entry, Record};
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -153,5 +154,12 @@ impl Context {
             received,
             record: Record::default(),
         }
+    }
+    /// The target's path as it may stand in a log. A path is ASCII (RFC 3986, section 3.3), but `http` lets all of
+    /// UTF-8 pass, in which there are orders to terminals (U+009B) and ends of lines (U+0085, U+2028).
+    #[must_use]
+    pub fn path_to_log(&self) -> Cow<'_, str> {
+        let path = self.uri.path();
+        if path.is_ascii() { path.into() } else { path.escape_debug().to_string().into() }
     }
 }

@@ -61,7 +61,7 @@ impl Exchange {
     }
 
     fn json(&self, entry: &Entry, buffer: &mut Vec<u8>) {
-        let duration = self.duration();
+        let (duration, path) = (self.duration(), self.context.path_to_log());
         let line = Line {
             time: self.began(duration).to_string(),
             request_id: self.context.request_id.as_str(),
@@ -69,7 +69,7 @@ impl Exchange {
             protocol: protocol(self.context.version),
             method: self.context.method.as_str(),
             host: &self.context.host,
-            path: self.context.uri.path(),
+            path: &path,
             status: self.status_code(),
             bytes: self.bytes,
             bytes_in: self.read.bytes(),
@@ -98,7 +98,7 @@ impl Exchange {
             self.context.client,
             self.context.method,
             self.context.host,
-            self.context.uri.path(),
+            self.context.path_to_log(),
             self.status_code(),
             self.bytes,
             milliseconds(duration),

@@ -105,7 +105,7 @@ struct Asked<'a>(Option<&'a Context>);
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.map(|context| format!("{} {}", context.method, context.uri.path())).unwrap_or_default();
+        let text = self.0.map(|context| format!("{} {}", context.method, context.path_to_log())).unwrap_or_default();
         write!(f, "{text:<24}")
     }
 }

@@ -82,6 +82,22 @@ async fn requests_that_go_nowhere_have_their_line_too() {
     assert_eq!((&line["status"], &line["reason"]), (&400.into(), &"more than one Host".into()));
 }
 
+/// U+009B begins an order to a terminal, U+0085 and U+2028 end a line.
+#[tokio::test]
+async fn no_path_gives_orders_to_a_terminal() {
+    for format in ["json", "text"] {
+        let folder = tempfile::tempdir().unwrap();
+        let town = logging(&folder, format).await;
+        for target in ["/\u{9b}31m\u{85}\u{2028}", "/%2e/account/%C2%9B31m%C2%85%E2%80%A8%E2%80%AE"] {
+            let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            crate::harness::raw::exchange(town.address(), request.as_bytes()).await;
+        }
+        for line in lines(&folder, 2).await {
+            assert!(line.contains("31m") && line.is_ascii(), "{line:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_is_written_down() {
     let folder = tempfile::tempdir().unwrap();
