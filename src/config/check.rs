@@ -26,6 +26,7 @@ pub(super) fn all(draft: &Draft, findings: &mut Findings) {
     upstreams_are_different(draft, findings);
     routes_are_different(draft, findings);
     nothing_weak_hides_a_route(draft, findings);
+    no_host_leads_around_a_route(draft, findings);
     redirects_arrive(draft, findings);
 }
 
@@ -180,20 +181,12 @@ fn nothing_weak_hides_a_route(draft: &Draft, findings: &mut Findings) {
     for (weak, places) in good(&draft.routes) {
         let example = an_example_of(&weak.host);
         let hidden = good(&draft.routes).find(|(strong, _)| {
-            let makes_up = |other: &Route| {
-                other.host == weak.host
-                    && other.rules.policy >= strong.rules.policy
-                    && overlap::covers(&other.path, &strong.path)
-                    && (other.methods.is_empty()
-                        || strong.methods.iter().all(|method| other.methods.contains(method))
-                            && !strong.methods.is_empty())
-            };
             strong.rules.policy > weak.rules.policy
                 && host_rank(&strong.host) < host_rank(&weak.host)
                 && strong.host.matches(&example)
                 && share_a_method(weak, strong)
                 && overlap::meet(&weak.path, &strong.path)
-                && !good(&draft.routes).any(|(other, _)| makes_up(other))
+                && !is_made_up_for(draft, strong, &weak.host)
         });
         if let Some((strong, other)) = hidden {
             let (policy, path, host) = (strong.rules.policy, &strong.path, &weak.host);
@@ -209,6 +202,48 @@ fn nothing_weak_hides_a_route(draft: &Draft, findings: &mut Findings) {
                 ));
         }
     }
+}
+
+/// Whoever asks chooses the host. Where a route for any host leads to the same upstream, a stricter one for a single host
+/// protects nothing, unless the upstream tells hosts apart, which cannot be seen from here.
+fn no_host_leads_around_a_route(draft: &Draft, findings: &mut Findings) {
+    for (strong, places) in good(&draft.routes).filter(|(route, _)| route.rules.policy == Policy::Require) {
+        let example = an_example_of(&strong.host);
+        let around = good(&draft.routes).find(|(weak, _)| {
+            weak.rules.policy < strong.rules.policy
+                && weak.upstream == strong.upstream
+                && host_rank(&weak.host) < host_rank(&strong.host)
+                && weak.host.matches(&example)
+                && share_a_method(weak, strong)
+                && overlap::meet(&weak.path, &strong.path)
+                && !is_made_up_for(draft, strong, &weak.host)
+        });
+        if let Some((weak, other)) = around {
+            let (path, host) = (&strong.path, &weak.host);
+            findings
+                .warning(
+                    &places.of("host"),
+                    format!("another host leads around this route: {path} is no `require` on {host}"),
+                    "protects this host alone",
+                )
+                .beside(&other.of("path"), "the route around it")
+                .help(format!("write `host = \"{host}\"`, so that nobody gets past by asking for another host"));
+        }
+    }
+}
+
+/// Whether `host` has a route of its own that protects at least what `strong` does.
+fn is_made_up_for(draft: &Draft, strong: &Route, host: &HostPattern) -> bool {
+    let has_its_methods = |other: &Route| {
+        let each = strong.methods.iter().all(|method| other.methods.contains(method));
+        other.methods.is_empty() || each && !strong.methods.is_empty()
+    };
+    good(&draft.routes).any(|(other, _)| {
+        other.host == *host
+            && other.rules.policy >= strong.rules.policy
+            && overlap::covers(&other.path, &strong.path)
+            && has_its_methods(other)
+    })
 }
 
 fn redirects_arrive(draft: &Draft, findings: &mut Findings) {

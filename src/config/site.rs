@@ -209,8 +209,8 @@ fn rules(section: &mut Section<'_>, policy: Policy) -> Rules {
             .findings
             .warning(
                 &places.of("on_mint_failure"),
-                "a protected route opens while Genesys does not answer",
-                "lets visits in without a session",
+                "a protected route stays closed while Genesys does not answer",
+                "is not heeded on `require`",
             )
             .help("write `on_mint_failure = \"refuse\"`");
     }
