@@ -47,8 +47,8 @@ fn speaks_to_caches(name: &HeaderName) -> bool {
     let text = name.as_str();
     name == EXPIRES
         || name == PRAGMA
-        || matches!(text, "surrogate-control" | "cdn-cache-control" | "edge-control" | "x-accel-expires")
-        || text.ends_with("-cdn-cache-control")
+        || matches!(text, "surrogate-control" | "edge-control" | "x-accel-expires")
+        || text.ends_with("-cache-control")
 }
 
 #[cfg(test)]
@@ -66,6 +66,7 @@ mod tests {
             ("cdn-cache-control", "max-age=600"),
             ("cloudflare-cdn-cache-control", "max-age=600"),
             ("x-accel-expires", "600"),
+            ("x-litespeed-cache-control", "public, max-age=600"),
             ("etag", "\"1\""),
             ("set-cookie", "theirs=1"),
         ] {
