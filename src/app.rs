@@ -3,6 +3,7 @@
 //! One current-thread runtime for each core carries the traffic: its own share of the connections, its own pipeline, its
 //! own upstream connections, so that the way of a request crosses no thread. One more runtime, in the background, mints.
 
+mod reload;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
@@ -20,11 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::access_log::AccessLog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::cookie::Jar;
+use crate::cookie::{Jar, SharedRing};
 use crate::event::{Everyone, Sink};
 use crate::gate::Gate;
 use crate::genesys::Rest;
-use crate::keys;
 use crate::random::{Random, SystemRandom};
 use crate::refusal::Renderer;
 use crate::routes::Table;
@@ -33,6 +33,7 @@ use crate::session::Provider;
 use crate::stock::Stock;
 use crate::tls;
 
+use self::reload::Reload;
 use self::worker::Worker;
 
 /// What the world outside is to the proxy: time, chance, and who listens to what happens.
@@ -64,6 +65,7 @@ pub struct Proxy {
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
     minting: Option<Background>,
+    reload: Reload,
     access_log: Option<AccessLog>,
 }
 
@@ -135,12 +137,14 @@ pub fn start(config: Config, world: World) -> Result<Proxy> {
 
     let cores = cores(config.workers);
     let stop = Stop::default();
-    let parts = parts(config, world, minting.handle().clone())?;
+    let (ring, keeper) = reload::keys(&config.keys, &world)?;
+    let parts = parts(config, world, ring, minting.handle().clone())?;
     // All of them are made before the first one starts, so that a failure leaves nothing running.
     let made = (0..cores).map(|_| Worker::new(&parts, &bound, &access_log.core(), stop.clone()));
     let made = made.collect::<Result<Vec<_>>>()?;
     let workers = made.into_iter().enumerate().map(|(core, worker)| worker.start(core)).collect::<Result<_>>()?;
-    Ok(Proxy { addresses, stop, workers, minting: Some(minting), access_log: Some(access_log) })
+    let reload = Reload::start(keeper, minting.handle());
+    Ok(Proxy { addresses, stop, workers, minting: Some(minting), reload, access_log: Some(access_log) })
 }
 
 impl Proxy {
@@ -148,6 +152,12 @@ impl Proxy {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Reads the key ring again now, as it does by itself soon after the file has changed. A broken one is reported, and
+    /// the last good one stays in use.
+    pub fn reload(&self) {
+        self.reload.ask();
     }
 
     /// What makes the proxy stop at once while [`Proxy::stop`] still waits for requests to finish.
@@ -181,12 +191,11 @@ impl Drop for Proxy {
     }
 }
 
-fn parts(config: Config, world: World, minting: runtime::Handle) -> Result<Parts> {
+fn parts(config: Config, world: World, ring: SharedRing, minting: runtime::Handle) -> Result<Parts> {
     let clock = &world.clock;
-    let ring = keys::load(&config.keys)?;
     let rest = Rest::new(config.genesys.clone(), Arc::clone(clock), Arc::clone(&world.random))?;
     let provider = Stock::new(Arc::new(rest), minting, Arc::clone(clock));
-    let jar = Jar::new(config.cookie.clone(), Arc::new(ring), provider.organization_id().to_owned());
+    let jar = Jar::new(config.cookie.clone(), ring, provider.organization_id().to_owned());
     let renderer = Renderer::new(config.refusal_page.clone());
     let gate = Gate::new(
         jar,

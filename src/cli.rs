@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod inspect;
+mod keys;
 mod run;
 mod signals;
 mod simulate;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 use tracing::Level;
 
 use crate::clock::SystemClock;
+use crate::random::SystemRandom;
 
 /// Give each visitor of a site a Genesys Cloud guest session, in a signed cookie.
 #[derive(Debug, Parser)]
@@ -31,6 +33,8 @@ enum Command {
     Run(run::Arguments),
     Check(check::Check),
     Inspect(inspect::Args),
+    /// Make, show and rotate the key ring, whose keys sign the cookies
+    Keys(keys::Arguments),
     /// Run one of the demo's parts by itself, for staging and tests
     #[command(subcommand)]
     Simulate(simulate::Part),
@@ -44,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(check) => check.run(&SystemClock::new()).map(ExitCode::from).map_err(Into::into),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments, &SystemClock::new(), &SystemRandom),
         Command::Simulate(part) => part.run(),
     };
     done.unwrap_or_else(|error| {

@@ -66,8 +66,8 @@ pub struct Config {
     pub gate: gate::Config,
     /// How the cookie is written.
     pub cookie: cookie::Config,
-    /// Where the keys come from.
-    pub keys: keys::Source,
+    /// Where the keys come from, and how they are rotated.
+    pub keys: keys::Config,
     /// At least one; routes name them by their place here.
     pub upstreams: Vec<Upstream>,
     /// In the order of the file. Behind all of them the routes' own room puts the implied one.
@@ -96,21 +96,44 @@ pub struct Loaded {
 /// variables, `now` is what certificates are held against.
 #[must_use]
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -> Loaded {
-    let name = path.display().to_string();
-    match std::fs::read(path).map(String::from_utf8) {
-        Ok(Ok(text)) => {
-            let text = Zeroizing::new(text);
-            parse(&name, &text, path.parent().unwrap_or_else(|| Path::new("")), env, now)
-        }
-        Ok(Err(_)) => unreadable(&name, "it is not UTF-8, which TOML is"),
-        Err(error) => unreadable(&name, &error.to_string()),
+    match text(path) {
+        Ok(text) => parse(&path.display().to_string(), &text, folder(path), env, now),
+        Err(problems) => Loaded { config: None, problems },
     }
+}
+
+/// Of the file at `path` where its keys come from, for commands that need nothing else: whoever rotates keys need not
+/// have the other secrets at hand. The ring file itself may be missing or broken.
+///
+/// # Errors
+///
+/// The problems of the section, or of the file's syntax, when that cannot be known.
+pub fn load_keys(path: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -> Result<keys::Config, Problems> {
+    let text = text(path)?;
+    let (draft, problems) = read(&path.display().to_string(), &text, folder(path), env, now);
+    let of_the_keys = |problem: &Problem| problem.key.is_empty() || problem.key.starts_with("keys");
+    draft
+        .and_then(|draft| draft.keys)
+        .ok_or_else(|| problems.iter().filter(|problem| of_the_keys(problem)).cloned().collect())
 }
 
 /// As [`load`], for a text that is at hand already. `name` stands for it in problems, and relative paths start at
 /// `folder`.
 #[must_use]
 pub fn parse(name: &str, text: &str, folder: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -> Loaded {
+    let (draft, problems) = read(name, text, folder, env, now);
+    let config = draft.and_then(Draft::into_config).filter(|_| !problems.any_error());
+    Loaded { config, problems }
+}
+
+/// `None` where the text is no TOML at all.
+fn read(
+    name: &str,
+    text: &str,
+    folder: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    now: Timestamp,
+) -> (Option<Draft>, Problems) {
     let mut findings = Findings::new(known_keys());
     let (document, mistakes) = DeTable::parse_recoverable(text);
     findings.hide_secrets(document.get_ref());
@@ -119,14 +142,12 @@ pub fn parse(name: &str, text: &str, folder: &Path, env: &dyn Fn(&str) -> Option
         for mistake in &mistakes {
             findings.syntax(mistake);
         }
-        return Loaded { config: None, problems: findings.into_problems(name, text) };
+        return (None, findings.into_problems(name, text));
     }
     let surroundings = Surroundings { env, folder, now, visit_every_list: false };
     let draft = Draft::read(document.get_ref(), &surroundings, &mut findings);
     check::all(&draft, &mut findings);
-    let problems = findings.into_problems(name, text);
-    let config = draft.into_config().filter(|_| !problems.any_error());
-    Loaded { config, problems }
+    (Some(draft), findings.into_problems(name, text))
 }
 
 /// Every key that there is, with dots between its parts: `upstream.tls.ca`. The sections that read the keys are the
@@ -141,7 +162,20 @@ pub fn known_keys() -> BTreeSet<String> {
     findings.into_asked()
 }
 
-fn unreadable(name: &str, why: &str) -> Loaded {
+fn text(path: &Path) -> Result<Zeroizing<String>, Problems> {
+    let name = path.display().to_string();
+    match std::fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => Ok(Zeroizing::new(text)),
+        Ok(Err(_)) => Err(unreadable(&name, "it is not UTF-8, which TOML is")),
+        Err(error) => Err(unreadable(&name, &error.to_string())),
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new(""))
+}
+
+fn unreadable(name: &str, why: &str) -> Problems {
     let problem = Problem {
         severity: Severity::Error,
         key: String::new(),
@@ -150,5 +184,5 @@ fn unreadable(name: &str, why: &str) -> Loaded {
         notes: vec![why.to_owned()],
         help: Some("name another file with --config".to_owned()),
     };
-    Loaded { config: None, problems: Problems::from_iter([problem]) }
+    Problems::from_iter([problem])
 }

@@ -10,10 +10,9 @@ mod set_cookie;
 mod ring;
 
 pub use self::flaw::Flaw;
-pub use self::ring::{Key, KeyId, KeyRing, RepeatedId};
+pub use self::ring::{Key, KeyId, KeyRing, RepeatedId, SharedRing};
 pub use self::set_cookie::Unwritable;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
@@ -181,7 +180,7 @@ impl Verdict {
 #[derive(Clone, Debug)]
 pub struct Jar {
     config: Config,
-    ring: Arc<KeyRing>,
+    ring: SharedRing,
     organization_id: String,
 }
 
@@ -193,10 +192,10 @@ impl Jar {
     /// When the configured name, path or domain cannot stand in a `Set-Cookie` header. Whoever takes them from an
     /// operator has refused such a one before.
     #[must_use]
-    pub fn new(config: Config, ring: Arc<KeyRing>, organization_id: String) -> Self {
+    pub fn new(config: Config, ring: impl Into<SharedRing>, organization_id: String) -> Self {
         assert!(config.is_legal(), "no header can hold {config:?}");
         let domain = config.domain.map(|domain| domain.trim_start_matches('.').to_ascii_lowercase());
-        Self { config: Config { domain, ..config }, ring, organization_id }
+        Self { config: Config { domain, ..config }, ring: ring.into(), organization_id }
     }
 
     /// What the cookie is called.
@@ -208,17 +207,23 @@ impl Jar {
     /// Judges every cookie of our name and makes one reading of them for the request.
     #[must_use]
     pub fn read(&self, headers: &HeaderMap, now: Timestamp) -> Verdict {
+        // One ring for all of them: a twin must not be judged by another one than its sibling.
+        let ring = self.ring.load();
         header::values(headers, &self.config.name)
-            .map(|value| self.judge(value, now).0)
+            .map(|value| self.judge_by(&ring, value, now).0)
             .fold(Verdict::without_session(Reading::Absent, None), Verdict::and)
     }
 
     /// Judges one value by itself, and says why it is not good where it is not.
     #[must_use]
     pub fn judge(&self, value: &[u8], now: Timestamp) -> (Verdict, Option<Flaw>) {
+        self.judge_by(&self.ring.load(), value, now)
+    }
+
+    fn judge_by(&self, ring: &KeyRing, value: &[u8], now: Timestamp) -> (Verdict, Option<Flaw>) {
         let mut scratch = [0; _];
         let mut key_id = None;
-        match self.verify(value, now, &mut scratch, &mut key_id) {
+        match self.verify(ring, value, now, &mut scratch, &mut key_id) {
             Ok(claims) => (Verdict { reading: Reading::Valid, session: Some(claims.into_session()), key_id }, None),
             Err(flaw) => (Verdict::without_session(flaw.reading(), key_id), Some(flaw)),
         }
@@ -230,7 +235,7 @@ impl Jar {
     ///
     /// When browsers would drop the cookie, or the session ends too soon for one; never is a cookie cut.
     pub fn write(&self, session: &Session, host: &str, now: Timestamp) -> Result<HeaderValue, Unwritable> {
-        set_cookie::write(&self.config, &self.ring, session, host, now)
+        set_cookie::write(&self.config, &self.ring.load(), session, host, now)
     }
 
     /// The `Set-Cookie` that takes the cookie from a visitor of `host`.
@@ -254,13 +259,14 @@ impl Jar {
     /// The order of these checks is the cookie's own: form, key, tag, and only then what stands inside.
     fn verify<'s>(
         &self,
+        ring: &KeyRing,
         value: &[u8],
         now: Timestamp,
         scratch: &'s mut Scratch,
         key_id: &mut Option<KeyId>,
     ) -> Result<Claims<'s>, Flaw> {
         let envelope = Envelope::open(value, scratch)?;
-        let key = self.ring.find(envelope.key_id).ok_or(Flaw::UnknownKey(envelope.key_id))?;
+        let key = ring.find(envelope.key_id).ok_or(Flaw::UnknownKey(envelope.key_id))?;
         *key_id = Some(key.id());
         let claims = envelope.verify(key, &self.config.name)?;
         if claims.organization_id() != self.organization_id {

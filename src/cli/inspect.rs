@@ -130,16 +130,16 @@ fn inspect(found: &Found<'_>, known: &Known, now: Timestamp, show_token: bool) -
         }
     }
     if let Ok((key_id, session)) = &peeked {
-        report.say("key", &format!("{key_id}{}", known.ring.as_deref().map_or("", |ring| role(ring, *key_id))));
+        report.say("key", &format!("{key_id}{}", known.ring.as_deref().map_or("", |ring| role(ring, *key_id, now))));
         report.describe(session, known.organization.is_some(), now, show_token);
     }
     report
 }
 
-fn role(ring: &KeyRing, key_id: KeyId) -> &'static str {
+fn role(ring: &KeyRing, key_id: KeyId, now: Timestamp) -> &'static str {
     match ring.find(key_id) {
-        Some(_) if ring.signing().id() == key_id => ", which signs",
-        Some(_) => ", which still verifies",
+        Some(_) if ring.signing(now).id() == key_id => ", which signs",
+        Some(_) => ", which verifies",
         None => ", which is not in the ring",
     }
 }
@@ -197,7 +197,7 @@ fn escaped(text: &str) -> String {
     text.escape_debug().to_string()
 }
 
-fn moment(moment: Timestamp, now: Timestamp) -> String {
+pub(super) fn moment(moment: Timestamp, now: Timestamp) -> String {
     if moment > now {
         format!("{moment} (in {})", span(moment.since(now)))
     } else {
@@ -206,7 +206,7 @@ fn moment(moment: Timestamp, now: Timestamp) -> String {
 }
 
 /// The two largest units are enough to plan with.
-fn span(duration: Duration) -> String {
+pub(super) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (text, known, later, expected) in [
-            (line(key("old", 2)), known(None), 0, "old, which still verifies"),
+            (line(key("old", 2)), known(None), 0, "old, which verifies"),
             (
                 line(key("gone", 3)),
                 known(None),

@@ -9,13 +9,13 @@ use tokio::runtime;
 
 use crate::app::{self, Proxy, World};
 use crate::cli::check;
-use crate::cli::signals::Signals;
+use crate::cli::signals::{Hangups, Signals};
 use crate::config;
 
 /// What `run` may be told.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  guestpass run\n  HMAC_SECRET=… GENESYS_CLIENT_SECRET=… guestpass run --config /etc/guestpass/proxy.toml\n\nSIGTERM and SIGINT finish what is under way, for at most shutdown.grace; a second one ends at once."
+    after_help = "Examples:\n  guestpass run\n  HMAC_SECRET=… GENESYS_CLIENT_SECRET=… guestpass run --config /etc/guestpass/proxy.toml\n\nSIGTERM and SIGINT finish what is under way, for at most shutdown.grace; a second one ends at once.\nSIGHUP reads the key ring again, as happens by itself soon after it has changed."
 )]
 pub(super) struct Arguments {
     /// The configuration
@@ -31,18 +31,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     super::start_logging(config.log_level);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     // First of all: whoever reads that we listen may stop us in the next moment.
-    let signals = runtime.block_on(async { Signals::listen() }).context("signals cannot be listened to")?;
+    let listen = async { Ok::<_, std::io::Error>((Signals::listen()?, Hangups::listen()?)) };
+    let (signals, hangups) = runtime.block_on(listen).context("signals cannot be listened to")?;
     let proxy = app::start(config, world)?;
     for address in proxy.addresses() {
         tracing::info!(%address, "listening");
     }
-    runtime.block_on(until_stopped(proxy, signals))?;
+    runtime.block_on(until_stopped(proxy, signals, hangups))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Waits for a signal, then lets the proxy finish; a second signal does not wait for that.
-async fn until_stopped(proxy: Proxy, mut signals: Signals) -> Result<()> {
-    signals.next().await;
+async fn until_stopped(proxy: Proxy, mut signals: Signals, mut hangups: Hangups) -> Result<()> {
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            () = hangups.next() => proxy.reload(),
+        }
+    }
     tracing::info!("stopping: what is under way is finished");
     let kill = proxy.killer();
     let mut stopped = tokio::task::spawn_blocking(|| proxy.stop());

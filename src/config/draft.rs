@@ -39,7 +39,7 @@ pub(super) struct Draft {
     pub(super) cookie: cookie::Config,
     pub(super) cookie_places: Places,
     strip_from_upstream: bool,
-    keys: Option<keys::Source>,
+    pub(super) keys: Option<keys::Config>,
     pub(super) upstreams: Vec<Entry<Upstream>>,
     pub(super) routes: Vec<Entry<Route>>,
     trust: Trust,

@@ -283,7 +283,34 @@ fn cookie_path(value: &DeValue<'_>) -> value::Reading<String> {
 }
 
 /// `[keys]`.
-pub(super) fn keys(section: &mut Section<'_>) -> Option<keys::Source> {
+pub(super) fn keys(section: &mut Section<'_>) -> Option<keys::Config> {
+    let source = keys_source(section);
+    let help = "write \"off\", or how old a key may become: \"90d\"";
+    let rotate_every = section.get("rotate_every", |value| match value.as_str() {
+        Some("off") => Ok(None),
+        _ => match value::duration_or_zero(value) {
+            // Each key goes on verifying for a day after it has signed, so that they would only pile up.
+            Ok(every) if every < keys::LONGEST_SESSION => {
+                Err(Unfit::new("is less than a day", "expected a day or more").help(help))
+            }
+            Ok(every) => Ok(Some(every)),
+            Err(unfit) => Err(unfit.help(help)),
+        },
+    });
+    let stage_for = section.get("stage_for", value::duration).unwrap_or(keys::Config::STAGE_FOR);
+    let rotate_every = rotate_every.unwrap_or(Some(keys::Config::ROTATE_EVERY));
+    if rotate_every.is_some_and(|every| every <= stage_for) {
+        let (stage, every) = (section.places().of("stage_for"), section.places().of("rotate_every"));
+        section
+            .findings
+            .error(&stage, "a key would be replaced before it signs", "this is longer")
+            .beside(&every, "`keys.rotate_every`")
+            .help("write less than `rotate_every`; \"10m\" is enough for most");
+    }
+    Some(keys::Config { source: source?, rotate_every, stage_for })
+}
+
+fn keys_source(section: &mut Section<'_>) -> Option<keys::Source> {
     let current = section.optional("secret", value::secret);
     let file = section.path("file");
     let previous = previous_secret(section);

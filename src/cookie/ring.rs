@@ -2,12 +2,15 @@
 //! [`crate::keys`]' business.
 
 use std::fmt;
+use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::clock::Timestamp;
 use crate::secret::SecretBytes;
 
 /// The name of a key, as it stands in each cookie: 1 to 16 of `[A-Za-z0-9_-]`. Not secret.
@@ -92,11 +95,19 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The keys that are in use: exactly one signs, and each verifies.
+/// The keys that are in use: at each moment exactly one signs, and each verifies.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     signing: Key,
+    next: Option<Next>,
     verifying: Vec<Key>,
+}
+
+/// The key that takes over, and when.
+#[derive(Clone, Debug)]
+struct Next {
+    key: Key,
+    signs_from: Timestamp,
 }
 
 /// Two keys of a ring have the same id, so that a cookie would not say which one signed it.
@@ -111,23 +122,39 @@ impl KeyRing {
     ///
     /// When two keys share an id.
     pub fn new(signing: Key, verifying: Vec<Key>) -> Result<Self, RepeatedId> {
-        let ring = Self { signing, verifying };
-        let ids: Vec<KeyId> = ring.keys().map(Key::id).collect();
+        Self { signing, next: None, verifying }.with_distinct_ids()
+    }
+
+    /// The same ring, in which `next` verifies at once and takes the signing over at `signs_from`. It does so by the
+    /// clock alone, so that every replica that has read the ring switches in the same moment.
+    ///
+    /// # Errors
+    ///
+    /// When a key of the ring has the same id.
+    pub fn followed_by(self, next: Key, signs_from: Timestamp) -> Result<Self, RepeatedId> {
+        Self { next: Some(Next { key: next, signs_from }), ..self }.with_distinct_ids()
+    }
+
+    fn with_distinct_ids(self) -> Result<Self, RepeatedId> {
+        let ids: Vec<KeyId> = self.keys().map(Key::id).collect();
         match ids.iter().enumerate().find(|(place, id)| ids[..*place].contains(id)) {
             Some((_, id)) => Err(RepeatedId(*id)),
-            None => Ok(ring),
+            None => Ok(self),
         }
     }
 
-    /// The key that signs.
+    /// The key that signs at `now`.
     #[must_use]
-    pub const fn signing(&self) -> &Key {
-        &self.signing
+    pub fn signing(&self, now: Timestamp) -> &Key {
+        match &self.next {
+            Some(next) if next.signs_from <= now => &next.key,
+            _ => &self.signing,
+        }
     }
 
-    /// All keys, the signing one first.
+    /// All keys.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        std::iter::once(&self.signing).chain(&self.verifying)
+        std::iter::once(&self.signing).chain(self.next.as_ref().map(|next| &next.key)).chain(&self.verifying)
     }
 
     /// The key of that name.
@@ -137,12 +164,46 @@ impl KeyRing {
     }
 }
 
+/// The one ring of a process, which may be exchanged while requests are read: they never wait for it, and each sees a
+/// whole ring, the old one or the new one.
+#[derive(Clone, Debug)]
+pub struct SharedRing(Arc<ArcSwap<KeyRing>>);
+
+impl SharedRing {
+    /// From now on every holder of this ring reads and signs with `ring`.
+    pub fn replace(&self, ring: KeyRing) {
+        self.0.store(Arc::new(ring));
+    }
+
+    /// The ring of this moment, to be held for one reading and no longer.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<KeyRing>> {
+        self.0.load()
+    }
+}
+
+impl From<KeyRing> for SharedRing {
+    fn from(ring: KeyRing) -> Self {
+        Arc::new(ring).into()
+    }
+}
+
+impl From<Arc<KeyRing>> for SharedRing {
+    fn from(ring: Arc<KeyRing>) -> Self {
+        Self(Arc::new(ArcSwap::new(ring)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn key(id: &str) -> Key {
         Key::new(KeyId::parse(id.as_bytes()).unwrap(), &SecretBytes::new(vec![7; 32]))
+    }
+
+    fn moment(seconds: u64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
     }
 
     #[test]
@@ -159,8 +220,26 @@ mod tests {
         assert_eq!(KeyRing::new(key("a"), vec![key("b"), key("a")]).unwrap_err().0, key("a").id());
         assert_eq!(KeyRing::new(key("a"), vec![key("b"), key("b")]).unwrap_err().0, key("b").id());
         let ring = KeyRing::new(key("a"), vec![key("b")]).unwrap();
-        assert_eq!(ring.signing().id(), key("a").id());
         assert!(ring.find(key("b").id()).is_some() && ring.find(key("c").id()).is_none());
+        for taken in ["a", "b"] {
+            assert_eq!(ring.clone().followed_by(key(taken), moment(5)).unwrap_err().0, key(taken).id());
+        }
+    }
+
+    #[test]
+    fn the_next_key_verifies_at_once_and_signs_from_its_moment_on() {
+        let ring = KeyRing::new(key("a"), vec![]).unwrap().followed_by(key("b"), moment(5)).unwrap();
+        assert!(ring.find(key("a").id()).is_some() && ring.find(key("b").id()).is_some());
+        let signing = |seconds| ring.signing(moment(seconds)).id().to_string();
+        assert_eq!([signing(0), signing(4), signing(5), signing(6)], ["a", "a", "b", "b"]);
+    }
+
+    #[test]
+    fn a_shared_ring_is_exchanged_for_every_holder() {
+        let shared = SharedRing::from(KeyRing::new(key("a"), vec![]).unwrap());
+        let holder = shared.clone();
+        shared.replace(KeyRing::new(key("b"), vec![key("a")]).unwrap());
+        assert_eq!(holder.load().signing(moment(0)).id(), key("b").id());
     }
 
     #[test]

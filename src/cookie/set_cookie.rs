@@ -63,7 +63,7 @@ pub(super) fn write(
     if life.as_secs() == 0 {
         return Err(Unwritable::TooShort { left, margin: config.expiry_margin });
     }
-    let value = signed::seal(session, &config.name, ring);
+    let value = signed::seal(session, &config.name, ring.signing(now));
     let text = with_attributes(config, &value, host, life.as_secs(), now.plus(life));
     if text.len() >= LIMIT {
         return Err(Unwritable::TooLarge { size: text.len(), limit: LIMIT });

@@ -13,7 +13,7 @@ use crate::session::Session;
 
 use super::claims::Claims;
 use super::flaw::Flaw;
-use super::ring::{Key, KeyId, KeyRing};
+use super::ring::{Key, KeyId};
 
 /// As long as a value may be: browsers promise to keep no more of a cookie (RFC 6265, section 6.1).
 pub(super) const LONGEST: usize = 4096;
@@ -69,10 +69,9 @@ impl<'v, 's> Envelope<'v, 's> {
     }
 }
 
-/// The value of a session's cookie.
-pub(super) fn seal(session: &Session, name: &str, ring: &KeyRing) -> String {
+/// The value of a session's cookie, signed with `key`.
+pub(super) fn seal(session: &Session, name: &str, key: &Key) -> String {
     let claims = Zeroizing::new(serde_json::to_vec(&Claims::of(session)).expect("text and numbers are always JSON"));
-    let key = ring.signing();
     let mut value = format!("{VERSION}.{}.", key.id());
     BASE64_URL_SAFE_NO_PAD.encode_string(claims.as_slice(), &mut value);
     let tag = authenticate(key, name, value.as_bytes()).finalize().into_bytes();

@@ -3,7 +3,9 @@ use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::Timestamp;
 
+const NOW: Timestamp = Timestamp::from_seconds(1_795_357_200);
 const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 struct RingOnDisk {
@@ -21,6 +23,11 @@ fn ring(text: &str) -> RingOnDisk {
 
 fn entry(id: &str, secret: &str, state: &str) -> String {
     format!("[[key]]\nid = \"{id}\"\nsecret = \"{secret}\"\ncreated = 2026-11-22T00:00:00Z\nstate = \"{state}\"\n")
+}
+
+/// A key that takes over.
+fn next(id: &str) -> String {
+    entry(id, SECRET, "verifying") + "signs_from = 2026-11-22T00:10:00Z\n"
 }
 
 /// What loading that text says, without the folder's name.
@@ -43,8 +50,18 @@ fn a_ring_file_gives_its_signing_and_verifying_keys() {
     let text = entry("old", SECRET, "verifying") + &entry("new", SECRET, "signing") + &entry("gone", SECRET, "retired");
     let on_disk = ring(&text);
     let loaded = load(&Source::File(on_disk.path)).unwrap();
-    assert_eq!(loaded.signing().id().as_str(), "new");
+    assert_eq!(loaded.signing(NOW).id().as_str(), "new");
     assert_eq!(ids(&loaded), ["new", "old"], "a retired key is not accepted");
+}
+
+#[test]
+fn a_staged_key_of_a_ring_file_takes_over_by_itself() {
+    let on_disk = ring(&(entry("old", SECRET, "signing") + &next("new")));
+    let loaded = load(&Source::File(on_disk.path)).unwrap();
+    let signing = |time| loaded.signing(Timestamp::from_rfc3339(time).unwrap()).id().to_string();
+    assert_eq!(signing("2026-11-22T00:09:59Z"), "old");
+    assert_eq!(signing("2026-11-22T00:10:00Z"), "new");
+    assert_eq!(ids(&loaded), ["old", "new"]);
 }
 
 #[test]
@@ -62,6 +79,11 @@ fn what_is_wrong_with_a_ring_file_is_said_with_its_line() {
         (entry("a", "c2hvcnQ=", "signing"), "keys.toml:1: key \"a\" has a secret of 5 bytes, and 32"),
         (entry("a", SECRET.trim_end_matches('='), "signing"), "keys.toml:1: key \"a\" has a secret that is no base64"),
         (good.replace("T00:00:00Z", ""), "keys.toml:1: key \"a\" has no legal created"),
+        (good.clone() + "signs_from = 2026-11-22T00:00:00Z\n", "keys.toml:1: key \"a\" has signs_from, which is for"),
+        (good.clone() + &next("b") + &next("c"), "keys.toml:12: key \"c\" has signs_from, and so has b"),
+        (good.clone() + &next("b").replace("T00:00:00Z\nstate", "T00:00:00Z\nsigned_until = 2026-11-22\nstate"),
+            "keys.toml:6: key \"b\" has no legal signed_until"),
+        (good.clone() + &next("b").replace("0:10:00Z", "0:10:00"), "keys.toml:6: key \"b\" has no legal signs_from"),
         (entry("a", SECRET, "active"), "keys.toml:5: unknown variant `active`"),
         (unknown_member, "keys.toml:6: unknown field `colour`"),
         (good.replace("id = \"a\"\n", ""), "keys.toml:1: missing field `id`"),
@@ -109,7 +131,7 @@ fn a_secret_makes_a_ring_of_one_under_an_id_of_its_own() {
     assert_eq!(ids(&loaded), ["env-2570c0b9"]);
 
     let loaded = load(&Source::Secret { current: secret(1, 32), previous: Some(current.clone()) }).unwrap();
-    assert_ne!(loaded.signing().id().as_str(), "env-2570c0b9");
+    assert_ne!(loaded.signing(NOW).id().as_str(), "env-2570c0b9");
     assert_eq!(ids(&loaded)[1], "env-2570c0b9");
 
     let twice = Source::Secret { current: current.clone(), previous: Some(current) };

@@ -12,6 +12,8 @@ mod return_visit;
 mod protected;
 /// A cookie that was changed, moved or made elsewhere is never valid.
 mod bad_cookies;
+/// Keys change under visitors who notice nothing.
+mod rotation;
 /// Every row of Genesys' error table: what is tried again, and what is said.
 mod genesys_faults;
 /// When Genesys does not answer, the site stays up.

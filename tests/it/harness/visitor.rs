@@ -14,6 +14,7 @@ pub(crate) const HOST: &str = "localhost";
 pub(crate) struct Visitor {
     client: Client,
     address: SocketAddr,
+    scheme: &'static str,
     pub(crate) cookie: Option<String>,
 }
 
@@ -34,10 +35,15 @@ impl Visitor {
         Self::with(Client::builder().http2_prior_knowledge(), address)
     }
 
+    /// To a listener without TLS, as a terminator in front of it would come.
+    pub(crate) fn in_the_clear(address: SocketAddr) -> Self {
+        Self { scheme: "http", ..Self::over_http1(address) }
+    }
+
     fn with(client: reqwest::ClientBuilder, address: SocketAddr) -> Self {
         let client = client.no_proxy().redirect(Policy::none()).tls_danger_accept_invalid_certs(true);
         let client = client.resolve(HOST, address).build().unwrap();
-        Self { client, address, cookie: None }
+        Self { client, address, scheme: "https", cookie: None }
     }
 
     /// The same person with another cookie in his jar.
@@ -59,7 +65,7 @@ impl Visitor {
 
     /// A request to be filled in, with the jar's cookie.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let url = format!("https://{HOST}:{}{path}", self.address.port());
+        let url = format!("{}://{HOST}:{}{path}", self.scheme, self.address.port());
         let request = self.client.request(method, url);
         match &self.cookie {
             Some(cookie) => request.header("cookie", format!("genesys_session={cookie}")),

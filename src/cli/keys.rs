@@ -1,0 +1,172 @@
+//! `guestpass keys`: makes a key ring, shows it, and leads its keys through their life.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+
+use crate::cli::check;
+use crate::cli::inspect::{moment, span};
+use crate::clock::{Clock, Timestamp};
+use crate::config;
+use crate::keys::{self, Config, RingRecord, Source, State};
+use crate::random::Random;
+
+/// What can be done with a key ring.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  guestpass keys new keys.toml\n  guestpass keys list --file keys.toml\n  guestpass keys rotate --config /etc/guestpass/proxy.toml\n\nA running proxy sees a change within seconds, by itself."
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+
+    /// The key ring, instead of the one that the configuration names
+    #[arg(long, value_name = "FILE", global = true)]
+    file: Option<PathBuf>,
+
+    /// The configuration whose keys.file is meant
+    #[arg(long, value_name = "FILE", default_value = "proxy.toml", global = true)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a key ring with one key
+    New {
+        /// Where; a file that exists is not touched
+        ring: PathBuf,
+    },
+    /// Show each key: what it is for, how old it is, and from when on it may be retired
+    List,
+    /// Add the next key: it verifies at once, and signs after keys.stage_for (with --file, after ten minutes)
+    Rotate {
+        /// Let it sign at once: replicas that have not read it yet take its cookies for outdated ones
+        #[arg(long)]
+        now: bool,
+    },
+    /// Let the next key sign now
+    Promote,
+    /// Accept a key's cookies no more, and keep it as a record
+    Retire {
+        /// The key's id, as `list` shows it
+        id: String,
+        /// Even though visitors may have cookies under it: they lose their sessions
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// When there is no such ring, it cannot be read or changed, or the change would do harm.
+pub(super) fn run(arguments: &Arguments, clock: &dyn Clock, random: &dyn Random) -> Result<ExitCode> {
+    let now = clock.now();
+    let path = arguments.file.as_deref();
+    let ring = match (&arguments.action, path) {
+        (Action::New { ring }, _) => Ring { path: ring.clone(), stage_for: Config::STAGE_FOR },
+        (_, Some(path)) => Ring { path: path.to_owned(), stage_for: Config::STAGE_FOR },
+        (_, None) => match configured(&arguments.config, now)? {
+            Some(ring) => ring,
+            None => return Ok(ExitCode::from(check::EX_CONFIG)),
+        },
+    };
+    let said = ring.act(&arguments.action, random, now)?;
+    io::stdout().write_all(said.as_bytes()).context("standard output cannot be written")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The ring that a configuration names; `None` when what is wrong with it has been said.
+fn configured(path: &Path, now: Timestamp) -> Result<Option<Ring>> {
+    let config = match config::load_keys(path, &|name| std::env::var(name).ok(), now) {
+        Ok(config) => config,
+        Err(problems) => {
+            check::report(&problems)?;
+            return Ok(None);
+        }
+    };
+    match config.source {
+        Source::File(path) => Ok(Some(Ring { path, stage_for: config.stage_for })),
+        Source::Secret { .. } => anyhow::bail!(
+            "the key is a secret of the configuration and no ring: make one with `guestpass keys new keys.toml` and \
+             name it by `file` in [keys], or name one here by --file"
+        ),
+    }
+}
+
+/// A ring file, and how long its keys are staged.
+#[derive(Debug)]
+struct Ring {
+    path: PathBuf,
+    stage_for: Duration,
+}
+
+impl Ring {
+    /// Does it, and says what was done.
+    fn act(&self, action: &Action, random: &dyn Random, now: Timestamp) -> Result<String, keys::Error> {
+        let path = self.path.display();
+        match action {
+            Action::New { .. } => {
+                let ring = RingRecord::generate(random, now);
+                keys::create(&self.path, "guestpass keys new", &ring)?;
+                let ids: String = ring.keys().map(|key| key.id().to_string()).collect();
+                Ok(format!("{path} has one key, {ids}, which signs\nlet `file` in [keys] of proxy.toml name it\n"))
+            }
+            Action::List => Ok(table(&keys::read(&self.path)?, now)),
+            Action::Rotate { now: at_once } => {
+                let stage_for = if *at_once { Duration::ZERO } else { self.stage_for };
+                let rotate = |ring: &mut RingRecord| ring.rotate(stage_for, random, now);
+                let id = keys::change(&self.path, "guestpass keys rotate", rotate)?;
+                if *at_once {
+                    return Ok(format!("{id} signs from now on\n"));
+                }
+                Ok(format!("{id} verifies from now on, and signs from {}\n", moment(now.plus(stage_for), now)))
+            }
+            Action::Promote => {
+                let id = keys::change(&self.path, "guestpass keys promote", |ring| ring.promote(now))?;
+                Ok(format!("{id} signs from now on\n"))
+            }
+            Action::Retire { id, force } => {
+                let id = keys::change(&self.path, "guestpass keys retire", |ring| ring.retire(id, *force, now))?;
+                Ok(format!("{id} is retired: its cookies are outdated from now on\n"))
+            }
+        }
+    }
+}
+
+/// A line a key, in columns.
+fn table(ring: &RingRecord, now: Timestamp) -> String {
+    let mut rows = vec![["key", "age", "state", "may be retired"].map(str::to_owned)];
+    for key in ring.at(now).keys() {
+        let (state, safe) = match key.state() {
+            State::Signing => ("signs".to_owned(), "no: it signs".to_owned()),
+            State::Staged { signs_from } => {
+                (format!("verifies, signs from {}", moment(signs_from, now)), "yes".to_owned())
+            }
+            State::Verifying { safe_from: None } => {
+                ("verifies".to_owned(), "unknown: the ring does not say when it signed last".to_owned())
+            }
+            State::Verifying { safe_from: Some(from) } if from <= now => ("verifies".to_owned(), "yes".to_owned()),
+            State::Verifying { safe_from: Some(from) } => {
+                ("verifies".to_owned(), format!("from {}", moment(from, now)))
+            }
+            State::Retired => ("retired".to_owned(), "is".to_owned()),
+        };
+        rows.push([key.id().to_string(), span(now.since(key.created())), state, safe]);
+    }
+    let widths: [usize; 4] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let line = |row: &[String; 4]| {
+        let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        format!("{}\n", cells.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests;
