@@ -1,12 +1,12 @@
 //! The command line: what can be asked of the program, and which exit code says how it went.
 
-mod check;
 mod demo;
+mod check;
+mod run;
 mod inspect;
 mod keys;
-mod run;
-mod signals;
 mod simulate;
+mod signals;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -17,9 +17,27 @@ use tracing::Level;
 use crate::clock::SystemClock;
 use crate::random::SystemRandom;
 
-/// Give each visitor of a site a Genesys Cloud guest session, in a signed cookie.
+/// `EX_CONFIG` of sysexits.h: something is wrong with the configuration. A service manager can be told not to try
+/// again after it.
+const EX_CONFIG: u8 = 78;
+
+/// What was asked of the program.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(
+    version,
+    about,
+    after_help = "\
+Examples:
+  guestpass demo                        try it: nothing else is needed
+  guestpass check --config proxy.toml   before it runs, and after every change
+  guestpass run --config proxy.toml
+
+Exit codes:
+  0   all is well
+  1   something went wrong while running; for inspect: the cookie is not valid
+  2   the command line could not be understood
+  78  the configuration is wrong"
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -27,29 +45,31 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the whole thing on this machine: a simulated Genesys, a sample site, and the proxy in front of both
+    /// Show the main job on this machine: a simulated Genesys, a sample site, and the proxy before it
     Demo(demo::Arguments),
+    /// Say everything that is wrong with a configuration, or what would run with it
+    Check(check::Arguments),
     /// Run the proxy
     Run(run::Arguments),
-    Check(check::Check),
-    Inspect(inspect::Args),
+    /// Show what is inside a session cookie, and whether the proxy would take it
+    Inspect(inspect::Arguments),
     /// Make, show and rotate the key ring, whose keys sign the cookies
     Keys(keys::Arguments),
     /// Run one of the demo's parts by itself, for staging and tests
     #[command(subcommand)]
-    Simulate(simulate::Part),
+    Simulate(simulate::Arguments),
 }
 
 /// Runs what the command line asks for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let done = match CommandLine::parse().command {
-        Command::Demo(arguments) => demo::run(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Check(check) => check.run(&SystemClock::new()).map(ExitCode::from).map_err(Into::into),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Keys(arguments) => keys::run(&arguments, &SystemClock::new(), &SystemRandom),
-        Command::Simulate(part) => part.run(),
+    let done = match &CommandLine::parse().command {
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Keys(arguments) => keys::run(arguments, &SystemClock::new(), &SystemRandom),
+        Command::Simulate(arguments) => simulate::run(arguments),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -71,4 +91,29 @@ fn start_logging(level: Level) {
 /// Colour is for terminals, and only where nobody asked for none (<https://no-color.org>).
 fn takes_colour(output: &impl IsTerminal) -> bool {
     output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_text_fits_a_terminal() {
+        fn look_at(command: &mut clap::Command) {
+            let help = command.render_help().to_string();
+            let long: Vec<_> = help.lines().filter(|line| line.chars().count() > 120).collect();
+            assert!(long.is_empty(), "{}: {long:#?}", command.get_name());
+            command.get_subcommands_mut().for_each(look_at);
+        }
+        let mut command = CommandLine::command();
+        command.build();
+        look_at(&mut command);
+    }
 }

@@ -227,7 +227,8 @@ fn problem(refusal: &Refusal, to: &Addressee) -> String {
         code: refusal.code.as_str(),
         request_id: &to.request_id,
     };
-    serde_json::to_string(&problem).expect("four plain fields always make JSON")
+    // The line break is for whoever reads it at a terminal.
+    serde_json::to_string(&problem).expect("four plain fields always make JSON") + "\n"
 }
 
 /// RFC 9110, section 11.6.1: a challenge with the realm as a quoted string.
@@ -309,6 +310,8 @@ mod tests {
         assert_eq!(
             body,
             r#"{"status":401,"title":"This page needs a session","code":"session_required","request_id":"r1"}"#
+                .to_owned()
+                + "\n"
         );
     }
 

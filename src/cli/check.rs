@@ -1,65 +1,70 @@
 //! `guestpass check`: says everything that is wrong with a configuration, or what would run with it. Starts nothing.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use crate::cli::takes_colour;
-use crate::clock::Clock;
-use crate::config::{self, Config, Loaded, Problems};
-use crate::forward::Protocol;
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::cli::{EX_CONFIG, takes_colour};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config, Problems};
+use crate::forward::{Protocol, Server};
+use crate::keys;
 use crate::policy::{OnMissing, Policy};
 use crate::routes::Route;
 use crate::server::Listener;
 use crate::tls::Version;
 
-/// `EX_CONFIG` of sysexits.h: something is wrong with the configuration. A service manager can be told not to try
-/// again after it.
-pub(super) const EX_CONFIG: u8 = 78;
+/// What `check` may be told.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Mistakes and warnings go to standard error, each with its line and what would be right;
+what would run goes to standard output.
 
-/// Check a configuration: every mistake at once, and what would run
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct Check {
-    /// The configuration file
+Examples:
+  guestpass check
+  guestpass check --config /etc/guestpass/proxy.toml
+
+Exit codes: 0 when it could run, perhaps with warnings; 78 when it could not.")]
+pub(super) struct Arguments {
+    /// The configuration, over which the environment is laid
     #[arg(long, value_name = "FILE", default_value = "proxy.toml")]
-    pub config: PathBuf,
+    config: PathBuf,
 }
 
-impl Check {
-    /// Prints problems to standard error and a summary to standard output. Returns the exit code: 0, or [`EX_CONFIG`]
-    /// when the configuration cannot be used.
-    ///
-    /// # Errors
-    ///
-    /// When standard output or standard error cannot be written to.
-    pub(super) fn run(&self, clock: &dyn Clock) -> io::Result<u8> {
-        let loaded = config::load(&self.config, &|name| std::env::var(name).ok(), clock.now());
-        report(&loaded.problems)?;
-        summarize(&loaded, &mut io::stdout().lock())
-    }
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let Some(config) = load(&arguments.config, &SystemClock::new())? else { return Ok(ExitCode::from(EX_CONFIG)) };
+    summarize(&config, &mut io::stdout().lock()).context("standard output cannot be written")?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Writes problems to standard error, in colour where a terminal shows it and nobody asked for none
-/// (<https://no-color.org>).
-///
-/// # Errors
-///
-/// When standard error cannot be written to.
-pub(super) fn report(problems: &Problems) -> io::Result<()> {
+/// Reads the configuration at `path` and the process's environment, and says on standard error what is wrong with
+/// them. `None` when it cannot be used.
+pub(super) fn load(path: &Path, clock: &dyn Clock) -> Result<Option<Config>> {
+    let loaded = config::load(path, &|name| std::env::var(name).ok(), clock.now());
+    report(&loaded.problems)?;
+    Ok(loaded.config)
+}
+
+/// Says problems on standard error, in colour where a terminal shows it.
+pub(super) fn report(problems: &Problems) -> Result<()> {
     let mut stderr = io::stderr().lock();
     let colour = takes_colour(&stderr);
-    stderr.write_all(problems.render(colour).as_bytes())
+    stderr.write_all(problems.render(colour).as_bytes()).context("standard error cannot be written")
 }
 
-/// Says what would run, and returns the exit code.
-fn summarize(loaded: &Loaded, out: &mut dyn Write) -> io::Result<u8> {
-    let Some(config) = &loaded.config else { return Ok(EX_CONFIG) };
-    let sections: [(&str, Vec<[String; 2]>); 3] = [
+/// Says what would run.
+fn summarize(config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    let sections: [(&str, Vec<[String; 2]>); 4] = [
         ("listeners", config.listeners.iter().map(|listener| listener_row(listener, config)).collect()),
         (
             "upstreams",
             config.upstreams.iter().map(|upstream| [upstream.name.clone(), server(&upstream.server)]).collect(),
         ),
         ("routes, of which the most particular one is met", route_rows(config)),
+        ("sessions", session_rows(config)),
     ];
     for (title, rows) in &sections {
         writeln!(out, "{title}")?;
@@ -68,7 +73,7 @@ fn summarize(loaded: &Loaded, out: &mut dyn Write) -> io::Result<u8> {
             writeln!(out, "  {name:width$}  {what}")?;
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 fn listener_row(listener: &Listener, config: &Config) -> [String; 2] {
@@ -87,7 +92,7 @@ fn listener_row(listener: &Listener, config: &Config) -> [String; 2] {
     [listener.address.to_string(), what]
 }
 
-fn server(server: &crate::forward::Server) -> String {
+fn server(server: &Server) -> String {
     let scheme = match server.protocol {
         Protocol::Http => "http",
         Protocol::H2c => "h2c",
@@ -117,20 +122,31 @@ fn route_row(route: &Route, config: &Config) -> [String; 2] {
     [format!("{methods}{host}{}", route.path), format!("{}{on_missing} -> {upstream}", route.rules.policy)]
 }
 
+fn session_rows(config: &Config) -> Vec<[String; 2]> {
+    let genesys = &config.genesys;
+    let signed = match &config.keys.source {
+        keys::Source::Secret { previous: None, .. } => "the secret".to_owned(),
+        keys::Source::Secret { previous: Some(_), .. } => "the secret, the previous one still verifies".to_owned(),
+        keys::Source::File(path) => format!("the key ring {}", path.display()),
+    };
+    vec![
+        ["made by".to_owned(), format!("{} for the organization {}", genesys.base_url, genesys.organization_id)],
+        ["kept in".to_owned(), format!("the cookie {}, signed with {signed}", config.cookie.name)],
+    ]
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::clock::Timestamp;
 
-    fn summary(text: &str) -> (u8, String) {
+    fn summary(text: &str) -> String {
         let variables = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "HMAC_SECRET"];
         let env = |name: &str| variables.contains(&name).then(|| "x".repeat(32));
         let loaded = config::parse("proxy.toml", text, Path::new(""), &env, Timestamp::from_seconds(0));
         let mut out = Vec::new();
-        let code = summarize(&loaded, &mut out).unwrap();
-        (code, String::from_utf8(out).unwrap())
+        summarize(&loaded.config.expect("nothing is wrong with it"), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -171,12 +187,10 @@ routes, of which the most particular one is met
   GET POST shop.example/account/**  require, missing: to /login -> site
   /chat/**                          issue -> chat
   /**                               issue -> site (implied)
+sessions
+  made by  https://api.mypurecloud.com for the organization organization
+  kept in  the cookie genesys_session, signed with the secret
 ";
-        assert_eq!(summary(text), (0, expected.to_owned()));
-    }
-
-    #[test]
-    fn nothing_would_run_with_a_mistake() {
-        assert_eq!(summary("workers = -1"), (EX_CONFIG, String::new()));
+        assert_eq!(summary(text), expected);
     }
 }

@@ -7,61 +7,96 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context as _, Result};
+use clap::Args;
 
+use crate::cli::{EX_CONFIG, check};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::Config;
 use crate::cookie::{self, Jar, KeyId, KeyRing, Reading};
 use crate::keys;
 use crate::secret::SecretBytes;
 use crate::session::Session;
 
-/// Shows what a session cookie says, which key signed it, and what the proxy reads it as. Works without any key, but
-/// then nobody vouches for what it shows.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// The cookie: its value, name=value, or a whole Cookie or Set-Cookie line; "-" takes it from standard input.
+/// What the cookie is called where nobody says otherwise.
+const USUAL_NAME: &str = "genesys_session";
+
+/// What `inspect` may be told.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Works without any key, but then nobody vouches for what it shows.
+HMAC_SECRET, HMAC_SECRET_PREVIOUS and GENESYS_ORGANIZATION_ID are taken from the environment.
+
+Examples:
+  guestpass inspect v1.…
+  guestpass inspect --config proxy.toml 'genesys_session=v1.…'
+  curl -ks -o /dev/null -D - https://localhost:8443/ | guestpass inspect -
+  guestpass inspect --keys keys.toml - < jar
+
+Exit codes: 0 when the cookie is valid, or nothing is known to judge it by; 1 when it is not valid;
+78 when the configuration is wrong.")]
+pub(super) struct Arguments {
+    /// The value, name=value, a header line or a whole head, or curl's jar; "-" reads standard input
     cookie: String,
-    /// The key ring to verify it with; else HMAC_SECRET and HMAC_SECRET_PREVIOUS.
+
+    /// The proxy's configuration, for its keys, its organization and the cookie's name
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The key ring to verify it with, rather than the configuration's or the environment's
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// The cookie's name, which is under its signature [default: as in COOKIE, else genesys_session].
+
+    /// The cookie's name, which is under its signature [default: as it came, else as configured]
     #[arg(long)]
     name: Option<String>,
-    /// The Genesys organization that it must be for; else GENESYS_ORGANIZATION_ID.
+
+    /// The Genesys organization that it must be for, rather than the configuration's
     #[arg(long, value_name = "ID")]
     organization: Option<String>,
-    /// Shows the session's token too: whoever has it acts as the visitor.
+
+    /// Show the session's token too: whoever has it acts as the visitor
     #[arg(long)]
     show_token: bool,
 }
 
 /// Inspects one cookie on standard output. The exit code is 1 when it is known not to be valid.
-///
-/// # Errors
-///
-/// When the keys that were asked for cannot be loaded, or standard input or output fails.
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let text = if args.cookie == "-" {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let clock = SystemClock::new();
+    let config = match &arguments.config {
+        None => None,
+        Some(path) => match check::load(path, &clock)? {
+            Some(config) => Some(config),
+            None => return Ok(ExitCode::from(EX_CONFIG)),
+        },
+    };
+    let text = if arguments.cookie == "-" {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).context("the cookie cannot be read from standard input")?;
         text
     } else {
-        args.cookie.clone()
+        arguments.cookie.clone()
     };
-    let ring = source(args).map(|source| keys::load(&source)).transpose()?;
-    let organization = args.organization.clone().or_else(|| variable("GENESYS_ORGANIZATION_ID"));
+    let ring = source(arguments, config.as_ref()).map(|source| keys::load(&source)).transpose()?;
+    let organization = arguments.organization.clone().or_else(|| match &config {
+        Some(config) => Some(config.genesys.organization_id.clone()),
+        None => variable("GENESYS_ORGANIZATION_ID"),
+    });
     let known = Known { ring: ring.map(Arc::new), organization };
-    let found = find(&text, args.name.as_deref());
-    let report = inspect(&found, &known, SystemClock::new().now(), args.show_token);
+    let usual = config.as_ref().map_or(USUAL_NAME, |config| &config.cookie.name);
+    let found = find(&text, arguments.name.as_deref(), usual);
+    let report = inspect(&found, &known, clock.now(), arguments.show_token);
     write!(io::stdout().lock(), "{report}").context("standard output cannot be written")?;
     Ok(report.exit_code())
 }
 
-fn source(args: &Args) -> Option<keys::Source> {
+/// A configuration has the environment laid over it already.
+fn source(arguments: &Arguments, config: Option<&Config>) -> Option<keys::Source> {
     let secret = |name| variable(name).map(|text| SecretBytes::new(text.into_bytes()));
-    match &args.keys {
-        Some(path) => Some(keys::Source::File(path.clone())),
-        None => {
+    match (&arguments.keys, config) {
+        (Some(path), _) => Some(keys::Source::File(path.clone())),
+        (None, Some(config)) => Some(config.keys.source.clone()),
+        (None, None) => {
             Some(keys::Source::Secret { current: secret("HMAC_SECRET")?, previous: secret("HMAC_SECRET_PREVIOUS") })
         }
     }
@@ -86,25 +121,44 @@ struct Found<'t> {
     value: &'t str,
 }
 
-/// Takes the wanted cookie out of a value, a pair, or a whole header line with its attributes or other cookies.
-fn find<'t>(text: &'t str, wanted: Option<&'t str>) -> Found<'t> {
-    const DEFAULT_NAME: &str = "genesys_session";
+/// Takes the wanted cookie, or the one of the `usual` name, or the first that there is, out of what was pasted.
+fn find<'t>(text: &'t str, wanted: Option<&'t str>, usual: &'t str) -> Found<'t> {
     let text = text.trim();
-    let line = ["set-cookie:", "cookie:"].iter().find_map(|header| {
-        let (name, value) = text.split_at_checked(header.len())?;
-        name.eq_ignore_ascii_case(header).then(|| value.trim())
-    });
-    let pair = |pair: &'t str| {
-        let pair = pair.trim();
-        // A value may hold a "=" where padding is wrong; no cookie's name looks like a value of ours.
-        if pair.starts_with("v1.") { None } else { pair.split_once('=') }
-    };
-    let text = line.unwrap_or(text);
-    let mut pairs = text.split(';').filter_map(pair);
-    match pairs.clone().find(|(name, _)| *name == wanted.unwrap_or(DEFAULT_NAME)).or_else(|| pairs.next()) {
-        Some((name, value)) => Found { name: wanted.unwrap_or(name), value },
-        None => Found { name: wanted.unwrap_or(DEFAULT_NAME), value: text },
+    let mut pairs: Vec<_> =
+        text.lines().flat_map(|line| in_a_header(line).or_else(|| in_a_jar(line)).unwrap_or_default()).collect();
+    if pairs.is_empty() {
+        pairs = split(text);
     }
+    let named = pairs.iter().find(|(name, _)| *name == wanted.unwrap_or(usual));
+    match named.or_else(|| pairs.first()) {
+        Some((name, value)) => Found { name: wanted.unwrap_or(name), value },
+        None => Found { name: wanted.unwrap_or(usual), value: text },
+    }
+}
+
+/// The cookies of a header line, with the attributes that may stand behind them.
+fn in_a_header(line: &str) -> Option<Vec<(&str, &str)>> {
+    ["set-cookie:", "cookie:"].iter().find_map(|header| {
+        let (name, value) = line.split_at_checked(header.len())?;
+        name.eq_ignore_ascii_case(header).then(|| split(value))
+    })
+}
+
+/// The cookie of a line in curl's cookie jar, which has seven fields.
+fn in_a_jar(line: &str) -> Option<Vec<(&str, &str)>> {
+    let fields: Vec<_> = line.trim_end().split('\t').collect();
+    let [_, _, _, _, _, name, value] = fields[..] else { return None };
+    Some(vec![(name, value)])
+}
+
+/// Pairs with a semicolon between them. A value may hold a "=" where padding is wrong; no cookie's name looks like a
+/// value of ours.
+fn split(text: &str) -> Vec<(&str, &str)> {
+    text.split(';')
+        .map(str::trim)
+        .filter(|pair| !pair.starts_with("v1."))
+        .filter_map(|pair| pair.split_once('='))
+        .collect()
 }
 
 fn inspect(found: &Found<'_>, known: &Known, now: Timestamp, show_token: bool) -> Report {
@@ -126,7 +180,7 @@ fn inspect(found: &Found<'_>, known: &Known, now: Timestamp, show_token: bool) -
         (None, Err(flaw)) => report.judge(flaw.reading(), &flaw.to_string()),
         (None, Ok(_)) => {
             report.say("reads as", "unverified");
-            report.say("because", "no key is known: give --keys FILE or set HMAC_SECRET");
+            report.say("because", "no key is known: give --config FILE or --keys FILE, or set HMAC_SECRET");
         }
     }
     if let Ok((key_id, session)) = &peeked {
@@ -192,9 +246,16 @@ impl fmt::Display for Report {
     }
 }
 
-/// What stands in a cookie is anybody's text, and a terminal obeys some of it.
+/// What stands in a cookie is anybody's text, and a terminal obeys some of it. Quotation marks are harmless.
 fn escaped(text: &str) -> String {
-    text.escape_debug().to_string()
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\'' | '"' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
+    shown
 }
 
 pub(super) fn moment(moment: Timestamp, now: Timestamp) -> String {
@@ -249,13 +310,13 @@ mod tests {
     }
 
     fn report(text: &str, known: &Known, seconds_later: u64) -> Report {
-        inspect(&find(text, None), known, NOW.plus(Duration::from_secs(seconds_later)), false)
+        inspect(&find(text, None, USUAL_NAME), known, NOW.plus(Duration::from_secs(seconds_later)), false)
     }
 
     #[test]
     fn the_cookie_is_found_in_whatever_was_pasted() {
         let found = |text| {
-            let found = find(text, None);
+            let found = find(text, None, USUAL_NAME);
             (found.name, found.value)
         };
         let default = "genesys_session";
@@ -265,8 +326,14 @@ mod tests {
         assert_eq!(found("set-cookie: genesys_session=v1.a.b.c; Path=/; Secure"), (default, "v1.a.b.c"));
         assert_eq!(found("Cookie: a=1; genesys_session=v1.a.b.c; z=2"), (default, "v1.a.b.c"));
         assert_eq!(found("nonsense"), (default, "nonsense"));
-        assert_eq!(find("a=1; b=2", Some("b")), Found { name: "b", value: "2" });
-        assert_eq!(find("é", Some("b")), Found { name: "b", value: "é" });
+        let head = "HTTP/2 200\r\ncontent-type: text/html; charset=utf-8\r\nset-cookie: cart=7; Path=/\r\n\
+                    set-cookie: genesys_session=v1.a.b.c; Secure\r\n\r\n";
+        assert_eq!(found(head), (default, "v1.a.b.c"));
+        let jar = "# Netscape HTTP Cookie File\n\n#HttpOnly_localhost\tFALSE\t/\tTRUE\t1\tgenesys_session\tv1.a.b.c\n";
+        assert_eq!(found(jar), (default, "v1.a.b.c"));
+        assert_eq!(find("Cookie: a=1; pass=v1.a.b.c", None, "pass"), Found { name: "pass", value: "v1.a.b.c" });
+        assert_eq!(find("a=1; b=2", Some("b"), USUAL_NAME), Found { name: "b", value: "2" });
+        assert_eq!(find("é", Some("b"), USUAL_NAME), Found { name: "b", value: "é" });
     }
 
     #[test]
@@ -287,7 +354,7 @@ mod tests {
         );
         assert_eq!(report.exit_code(), ExitCode::SUCCESS);
         let pasted = line(key("new", 1));
-        let shown = inspect(&find(&pasted, None), &known(None), NOW, true).to_string();
+        let shown = inspect(&find(&pasted, None, USUAL_NAME), &known(None), NOW, true).to_string();
         assert!(shown.contains("token         swordfish\n"), "{shown}");
         assert!(shown.contains("organization  org (not compared: none is known here)\n"), "{shown}");
     }
@@ -302,7 +369,12 @@ mod tests {
                 0,
                 "reads as      outdated\nbecause       its key gone is not in the ring",
             ),
-            (line(key("new", 3)), known(None), 0, "reads as      forged"),
+            (
+                line(key("new", 3)),
+                known(None),
+                0,
+                "reads as      forged\nbecause       its tag is not the one that the key makes of it under this cookie's",
+            ),
             (line(key("new", 1)), known(Some("other")), 0, "reads as      outdated\nbecause       it is for another"),
             (
                 line(key("new", 1)),

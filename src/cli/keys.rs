@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
-use crate::cli::check;
 use crate::cli::inspect::{moment, span};
+use crate::cli::{EX_CONFIG, check};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::keys::{self, Config, RingRecord, Source, State};
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments, clock: &dyn Clock, random: &dyn Random)
         (_, Some(path)) => Ring { path: path.to_owned(), stage_for: Config::STAGE_FOR },
         (_, None) => match configured(&arguments.config, now)? {
             Some(ring) => ring,
-            None => return Ok(ExitCode::from(check::EX_CONFIG)),
+            None => return Ok(ExitCode::from(EX_CONFIG)),
         },
     };
     let said = ring.act(&arguments.action, random, now)?;

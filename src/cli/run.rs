@@ -8,27 +8,30 @@ use clap::Args;
 use tokio::runtime;
 
 use crate::app::{self, Proxy, World};
-use crate::cli::check;
 use crate::cli::signals::{Hangups, Signals};
-use crate::config;
+use crate::cli::{EX_CONFIG, check, start_logging};
 
 /// What `run` may be told.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  guestpass run\n  HMAC_SECRET=… GENESYS_CLIENT_SECRET=… guestpass run --config /etc/guestpass/proxy.toml\n\nSIGTERM and SIGINT finish what is under way, for at most shutdown.grace; a second one ends at once.\nSIGHUP reads the key ring again, as happens by itself soon after it has changed."
-)]
+#[command(after_help = "\
+The access log goes to standard output, everything else that is said to standard error.
+SIGTERM and SIGINT finish what is under way, for at most shutdown.grace; a second one ends at once.
+SIGHUP reads the key ring again, as happens by itself soon after it has changed.
+
+Examples:
+  guestpass run
+  HMAC_SECRET=… GENESYS_CLIENT_SECRET=… guestpass run --config /etc/guestpass/proxy.toml
+  HMAC_SECRET_FILE=/run/secrets/hmac GENESYS_CLIENT_SECRET_FILE=/run/secrets/genesys guestpass run")]
 pub(super) struct Arguments {
-    /// The configuration
+    /// The configuration, over which the environment is laid
     #[arg(long, value_name = "FILE", default_value = "proxy.toml")]
     config: PathBuf,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let world = World::default();
-    let loaded = config::load(&arguments.config, &|name| std::env::var(name).ok(), world.clock.now());
-    check::report(&loaded.problems)?;
-    let Some(config) = loaded.config else { return Ok(ExitCode::from(check::EX_CONFIG)) };
-    super::start_logging(config.log_level);
+    let Some(config) = check::load(&arguments.config, &*world.clock)? else { return Ok(ExitCode::from(EX_CONFIG)) };
+    start_logging(config.log_level);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     // First of all: whoever reads that we listen may stop us in the next moment.
     let listen = async { Ok::<_, std::io::Error>((Signals::listen()?, Hangups::listen()?)) };

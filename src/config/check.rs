@@ -45,7 +45,7 @@ fn something_is_served(draft: &Draft, findings: &mut Findings) {
     match draft.listeners.first() {
         None if findings.speak_of("listen") => {}
         None => {
-            findings.error(&nowhere("listen"), "`listen` is missing", "").help(LISTEN);
+            findings.missing(&nowhere("listen"), "").help(LISTEN);
         }
         Some(first) if draft.listeners.iter().all(redirects) => {
             findings
@@ -56,7 +56,7 @@ fn something_is_served(draft: &Draft, findings: &mut Findings) {
     }
     if draft.upstreams.is_empty() && !findings.speak_of("upstream") {
         findings
-            .error(&nowhere("upstream"), "`upstream` is missing", "")
+            .missing(&nowhere("upstream"), "")
             .help("add a section `[[upstream]]` with `name = \"site\"` and `servers = [\"http://127.0.0.1:3000\"]`");
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Findings {
     known: BTreeSet<String>,
     asked: BTreeSet<String>,
     found: Vec<Finding>,
+    /// What unknown keys were probably meant to be.
+    meant: Vec<String>,
     hidden: Vec<Range<usize>>,
 }
 
@@ -54,6 +56,7 @@ pub(super) struct Finding {
     notes: Vec<String>,
     help: Option<String>,
     doubtful: bool,
+    missing: bool,
 }
 
 impl Finding {
@@ -76,7 +79,7 @@ impl Finding {
 impl Findings {
     /// `known` are all keys that there are; they help to tell what somebody meant.
     pub(super) fn new(known: BTreeSet<String>) -> Self {
-        Self { known, asked: BTreeSet::new(), found: Vec::new(), hidden: Vec::new() }
+        Self { known, asked: BTreeSet::new(), found: Vec::new(), meant: Vec::new(), hidden: Vec::new() }
     }
 
     /// Notes that the program knows the key at `path`.
@@ -104,6 +107,13 @@ impl Findings {
         self.push(Severity::Warning, spot.clone(), title.into(), label.into(), false)
     }
 
+    /// The key at `spot` is needed and was not said.
+    pub(super) fn missing(&mut self, spot: &Spot, label: impl Into<String>) -> &mut Finding {
+        let finding = self.error(spot, format!("`{}` is missing", spot.key), label);
+        finding.missing = true;
+        finding
+    }
+
     /// The file is no TOML here.
     pub(super) fn syntax(&mut self, mistake: &toml::de::Error) {
         let spot = Spot { key: String::new(), at: mistake.span().map_or(At::Nowhere, At::Bytes) };
@@ -114,6 +124,11 @@ impl Findings {
     pub(super) fn unknown(&mut self, spot: &Spot, value: &Spanned<DeValue<'_>>, siblings: &BTreeSet<&'static str>) {
         // A value whose meaning nobody knows may be a secret under a misspelt name.
         self.hide_leaves(value);
+        let (section, name) = spot.key.rsplit_once('.').unwrap_or(("", &spot.key));
+        if let Some(near) = nearest(name, siblings) {
+            let dot = if section.is_empty() { "" } else { "." };
+            self.meant.push(format!("{section}{dot}{near}"));
+        }
         let help = self.what_was_meant(&spot.key, siblings);
         self.error(spot, format!("unknown key `{}`", spot.key), "there is no such key").help(help);
     }
@@ -162,7 +177,14 @@ impl Findings {
 
     /// All problems in the order of the file, what is nowhere in it last.
     pub(super) fn into_problems(self, name: &str, text: &str) -> Problems {
-        let Self { known, mut found, mut hidden, .. } = self;
+        let Self { known, mut found, meant, mut hidden, .. } = self;
+        // One slip of the keyboard is one mistake: what it would have said is not missing as well.
+        let was_meant = |key: &str| {
+            meant.iter().any(|meant| {
+                key.strip_prefix(meant.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        found.retain(|finding| !(finding.missing && was_meant(&finding.spot.key)));
         hidden.sort_by_key(|range| range.start);
         found.sort_by_key(|finding| match &finding.spot.at {
             At::Bytes(range) => range.start,
@@ -182,6 +204,7 @@ impl Findings {
             notes: Vec::new(),
             help: None,
             doubtful,
+            missing: false,
         });
         self.found.last_mut().expect("one was pushed on the line above")
     }
@@ -231,7 +254,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn problem(&self, finding: Finding) -> Problem {
-        let Finding { severity, title, spot, label, beside, mut notes, help, doubtful } = finding;
+        let Finding { severity, title, spot, label, beside, mut notes, help, doubtful, missing: _ } = finding;
         if let Some((At::Bytes(bytes), what)) = beside {
             notes.insert(0, format!("{what} stands in line {}", self.number(bytes.start)));
         }

@@ -1,10 +1,13 @@
 //! The sections on the visitors' side: `listen`, `tls`, `limits`, `trust`, `log`, `shutdown`.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::findings::Spot;
 use super::raw::{Entry, Section};
 use super::value::{self, Unfit};
 use crate::access_log;
@@ -36,7 +39,11 @@ pub(super) struct Tls {
 pub(super) fn listener(section: &mut Section<'_>) -> Option<Listener> {
     let address = section.need(
         "address",
-        value::parsed::<SocketAddr>("an address", "write address and port: \"0.0.0.0:8443\" or \"[::]:8443\""),
+        // A name is not looked up: it may mean several addresses, and other ones tomorrow.
+        value::parsed::<SocketAddr>(
+            "an IP address and a port",
+            "write both: \"0.0.0.0:8443\" for all of IPv4, \"[::]:8443\", or \"127.0.0.1:8443\" for this machine alone",
+        ),
     );
     let redirects = section.get("redirect_to_https", value::flag).unwrap_or(false);
     let tls = section.get("tls", value::flag);
@@ -109,14 +116,20 @@ fn inspect(section: &mut Section<'_>, files: &CertificateFiles) {
                 .help("renew it: browsers turn visitors away");
         }
         Ok(_) => {}
+        Err(tls::Error::Read { path, source }) => {
+            let is_key = path == files.key;
+            unreadable(section, if is_key { &key } else { &chain }, &path, &source);
+            // Where the chain is not there, nobody has looked for the key.
+            if let (false, Err(source)) = (is_key, std::fs::File::open(&files.key)) {
+                unreadable(section, &key, &files.key, &source);
+            }
+        }
         Err(error) => {
             let spot = match &error {
-                tls::Error::Read { path, .. } if *path == files.key => &key,
                 tls::Error::NoKey { .. } | tls::Error::BadKey { .. } | tls::Error::KeyMismatch { .. } => &key,
                 _ => &chain,
             };
             let help = match &error {
-                tls::Error::Read { source, .. } => format!("the system says: {source}"),
                 tls::Error::KeyMismatch { .. } => "name the key that the certificate was made with".to_owned(),
                 tls::Error::NoKey { .. } | tls::Error::BadKey { .. } => {
                     "name a PEM file with a key in PKCS #8, PKCS #1 or SEC 1 form, not encrypted".to_owned()
@@ -127,6 +140,12 @@ fn inspect(section: &mut Section<'_>, files: &CertificateFiles) {
             section.findings.error(spot, error.to_string(), "this file").help(help);
         }
     }
+}
+
+fn unreadable(section: &mut Section<'_>, spot: &Spot, path: &Path, error: &io::Error) {
+    let title = format!("{} cannot be read", path.display());
+    let finding = section.findings.error(spot, title, "this file").note(format!("the system says: {error}"));
+    finding.help("name a PEM file that is there and that we may read");
 }
 
 /// `[limits]`.

@@ -279,8 +279,7 @@ impl<'a> Section<'a> {
         };
         let section =
             if self.places.path.is_empty() { "the file".to_owned() } else { format!("`{}`", self.places.path) };
-        let title = format!("`{}` is missing", spot.key);
-        self.findings.error(&spot, title, format!("{section} needs `{key}`")).help(help);
+        self.findings.missing(&spot, format!("{section} needs `{key}`")).help(help);
     }
 
     fn no_list_of_tables(&mut self, key: &'static str, found: &DeValue<'_>, at: At) {

@@ -73,7 +73,7 @@ fn single(section: &mut Section<'_>, servers: Option<Vec<Server>>) -> Option<Ser
     if !says || servers.is_some() && count == 0 {
         section
             .findings
-            .error(&spot, format!("`{}` is missing", spot.key), "an upstream needs a server")
+            .missing(&spot, "an upstream needs a server")
             .help("write `servers = [\"http://127.0.0.1:3000\"]`");
     }
     if count > 1 {

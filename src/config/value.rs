@@ -166,7 +166,7 @@ pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Readi
 
 /// Key material, taken as its UTF-8 bytes.
 pub(super) fn secret(value: &DeValue<'_>) -> Reading<SecretBytes> {
-    const HELP: &str = "make one with `openssl rand -base64 48`";
+    const HELP: &str = "make one with `openssl rand -base64 32`";
     let text = value.as_str().ok_or_else(|| Unfit::type_of(value, "text").help(HELP))?;
     if text.len() < SHORTEST_SECRET {
         let label = format!("expected {SHORTEST_SECRET} bytes or more, this has {}", text.len());

@@ -38,7 +38,7 @@ use crate::secret::SecretText;
 use contract::{Answer, Contract};
 use ledger::Ledger;
 
-pub use faults::{Faults, FaultsError, Malformation, Target, Trouble, parse_latency};
+pub use faults::{Faults, FaultsError, Malformation, Target, Trouble, parse_latency, parse_share};
 pub use ledger::{Call, Endpoint, Minted};
 
 /// The organization that a simulator has unless told otherwise. Real ones are UUIDs, so no real one is called this.

@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
 use super::upgrade;
 use super::upload::Upload;
+use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::hygiene;
 use crate::session::Session;
@@ -52,7 +53,8 @@ pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: 
     set(headers, FORWARDED_PORT, value(&text, port));
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(context.scheme.as_str()));
     let request_id = value(&text, request_id);
-    // Also over a trusted proxy's, which is ours too unless it is nothing that could stand in a log.
+    // A trusted proxy's is ours by now, if it can be one. Any other must not reach the site: the access log would know
+    // the request by another name.
     set(headers, REQUEST_ID, request_id.clone());
     request_id
 }
@@ -60,7 +62,10 @@ pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: 
 /// Adds who the visitor is, as the gate verified it.
 pub(super) fn tell_identity(headers: &mut HeaderMap, session: &Session, with_token: bool) {
     set(headers, SESSION_ID, HeaderValue::from_str(&session.id).ok());
-    set(headers, SESSION_EXPIRES, HeaderValue::from_str(&session.expires_at.to_string()).ok());
+    // In whole seconds, as the cookie has it: a session just minted would otherwise end at another moment than the same
+    // session on the next request.
+    let expires_at = Timestamp::from_seconds(session.expires_at.seconds());
+    set(headers, SESSION_EXPIRES, HeaderValue::from_str(&expires_at.to_string()).ok());
     if with_token {
         let mut token = HeaderValue::from_str(session.token.expose()).ok();
         // So that it shows in no debug output and HPACK never indexes it (RFC 7541, section 7.1.3).

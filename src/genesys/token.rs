@@ -216,7 +216,8 @@ impl Tokens {
                 {
                     tracing::error!(
                         client_id = self.client_id,
-                        message,
+                        // Not `message`: that is what tracing calls its own sentence.
+                        answer = message,
                         "Genesys does not accept the OAuth client: check its id and secret. No session can be made; \
                          it is tried again every {} s",
                         CLIENT_RETRY.as_secs()

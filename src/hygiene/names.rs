@@ -11,8 +11,8 @@ use http::HeaderName;
 pub(super) enum Kind {
     /// What only we write: the session's headers.
     Ours,
-    /// Who asked, and where, before the last proxy: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`, and what it
-    /// called the request: `X-Request-Id`.
+    /// Who asked, where, and under which name, before the last proxy: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`,
+    /// `X-Request-Id`.
     Forwarded,
     /// What some servers take for the path.
     Path,

@@ -124,6 +124,35 @@ fn errors_have_types_below_the_wiring() {
 }
 
 #[test]
+fn errors_become_responses_in_one_place() {
+    // The gate's redirect and the plain listener's are no errors. Over HTTP/2 a head with too many fields never gets as
+    // far as a request: it is answered as hyper answers it over HTTP/1.1, with a bare 431.
+    let others = ["refusal.rs", "gate/service.rs", "pipeline/redirect.rs", "server/exchange.rs", "demo"];
+    allow("makes a response", &others, |source| {
+        ["Response::new", "Response::builder"].iter().flat_map(|word| source.lines_with(word)).collect()
+    });
+    let errors = [
+        "BAD_REQUEST",
+        "UNAUTHORIZED",
+        "FORBIDDEN",
+        "NOT_FOUND",
+        "REQUEST_TIMEOUT",
+        "PAYLOAD_TOO_LARGE",
+        "MISDIRECTED_REQUEST",
+        "TOO_MANY_REQUESTS",
+        "INTERNAL_SERVER_ERROR",
+        "NOT_IMPLEMENTED",
+        "BAD_GATEWAY",
+        "SERVICE_UNAVAILABLE",
+        "GATEWAY_TIMEOUT",
+    ];
+    // Genesys' room reads such answers and gives none.
+    allow("names the status of an error", &["refusal.rs", "genesys", "demo"], |source| {
+        errors.iter().flat_map(|word| source.lines_with(word)).collect()
+    });
+}
+
+#[test]
 fn only_commands_print() {
     allow("prints", &["cli", "demo"], |source| [source.lines_with("println!"), source.lines_with("print!")].concat());
     allow("prints errors", &["cli", "demo", "main.rs"], |source| {

@@ -23,6 +23,8 @@ mod genesys_down;
 mod hostile;
 
 // What a site is promised.
+/// What it is told of a visitor is the proxy's own word.
+mod identity;
 /// Bodies stream both ways, and what breaks looks broken.
 mod bodies;
 /// WebSockets pass, under the same rules as everything else.
@@ -33,10 +35,14 @@ mod redirect;
 // What an operator is promised.
 /// One line a request, and nothing secret in it.
 mod access_log;
+/// Whatever the program says, it never tells a secret.
+mod secrets;
 /// What is under way is finished when the program is told to stop.
 mod stop;
 /// Every mistake in the configuration at once.
 mod config;
+/// A cookie is judged at a terminal as it is at the gate.
+mod inspect;
 
 // What a newcomer is promised.
 /// `guestpass demo` shows the main job on a fresh machine.

@@ -249,6 +249,15 @@ impl Malformation {
     }
 }
 
+/// Reads a share: 0 is none, 1 is all.
+///
+/// # Errors
+///
+/// It is none.
+pub fn parse_share(text: &str) -> Result<f64, FaultsError> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or(FaultsError::ErrorRate)
+}
+
 /// Reads a latency: `250ms`, `2s`.
 ///
 /// # Errors
