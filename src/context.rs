@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, Uri, Version};
+use http::{HeaderName, Method, Uri, Version};
 
 use crate::random::Random;
 
@@ -68,6 +68,9 @@ impl Scheme {
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
+    /// The header field that it travels in, both ways.
+    pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
     /// A new one.
     #[must_use]
     pub fn random(random: &dyn Random) -> Self {

@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use http::header::{CONTENT_LENGTH, Entry, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -27,7 +27,7 @@ use tower_service::Service as _;
 use crate::access_log::{CoreLog, Exchange, LoggedBody};
 use crate::body::Bounded;
 use crate::clock::Clock;
-use crate::context::{Connection, Context, Trust};
+use crate::context::{Connection, Context, RequestId, Trust};
 use crate::event::{Event, Sink};
 use crate::forward::{self, Forward};
 use crate::gate::{GateLayer, GateService};
@@ -96,6 +96,7 @@ impl Pipeline {
             Err(refusal) => shared.renderer.render(&refusal, &addressee).map(Either::Right),
         };
         shared.tell_refusal(&response, &context);
+        tell_request_id(response.headers_mut(), &context.request_id);
         if let Some(hsts) = &shared.hsts {
             response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
         }
@@ -175,6 +176,13 @@ impl Service<Request<RequestBody>> for Pipeline {
 /// What the server tells of the connection that a request came on.
 fn connection<B>(request: &Request<B>) -> Connection {
     *request.extensions().get().expect("the server tells it with each request")
+}
+
+/// Every answer has a name to quote, our refusals first of all. A site that names its answers itself is left to it.
+fn tell_request_id(headers: &mut HeaderMap, id: &RequestId) {
+    if let (Entry::Vacant(vacant), Ok(id)) = (headers.entry(RequestId::HEADER), HeaderValue::from_str(id.as_str())) {
+        vacant.insert(id);
+    }
 }
 
 /// A panic is a bug: one request's, and nobody else's.

@@ -97,6 +97,22 @@ pub(super) enum ConnectError {
     TimedOut,
 }
 
+impl ConnectError {
+    /// Whether it is we who have no socket left, of ports or of descriptors, which says nothing of the upstream.
+    pub(super) fn is_for_want_of_sockets(&self) -> bool {
+        /// The process has as many descriptors as it may, or the machine has. Linux, the BSDs and macOS number them
+        /// alike, and the standard library has no name for them.
+        const EMFILE: i32 = 24;
+        const ENFILE: i32 = 23;
+        match self {
+            Self::Tcp(error) => {
+                error.kind() == io::ErrorKind::AddrNotAvailable || matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+            }
+            Self::Resolve(_) | Self::NoAddress | Self::Tls(_) | Self::Http(_) | Self::TimedOut => false,
+        }
+    }
+}
+
 impl Connector {
     pub(super) fn new(upstream: &Upstream) -> Result<Self, Error> {
         let server = &upstream.server;
@@ -223,4 +239,18 @@ fn read_roots(path: &Path) -> Result<RootCertStore, Error> {
         return Err(Error::BadCa { path: path.to_owned(), message: "it holds no certificate".to_owned() });
     }
     Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lack_of_our_own_is_a_want_of_sockets() {
+        let tcp = |kind: io::ErrorKind| ConnectError::Tcp(kind.into()).is_for_want_of_sockets();
+        assert!(tcp(io::ErrorKind::AddrNotAvailable));
+        assert!(!tcp(io::ErrorKind::ConnectionRefused) && !tcp(io::ErrorKind::HostUnreachable));
+        assert!(ConnectError::Tcp(io::Error::from_raw_os_error(24)).is_for_want_of_sockets());
+        assert!(!ConnectError::TimedOut.is_for_want_of_sockets());
+    }
 }

@@ -83,7 +83,7 @@ impl<'a> Exchange<'a> {
         }
         let target = self.target(&head)?;
         let session = head.extensions.remove::<Arc<Session>>();
-        let request_id = headers::tell_upstream(&mut head.headers, self.version, &self.context);
+        headers::tell_upstream(&mut head.headers, self.version, &self.context);
         if let Some(session) = session {
             headers::tell_identity(&mut head.headers, &session, self.to.settings.forward_token);
         }
@@ -95,7 +95,7 @@ impl<'a> Exchange<'a> {
         let (response, link) = self.send(request, &target).await?;
         let waited = self.around.clock.uptime().saturating_sub(handed_over);
         self.context.record.note(|entry| entry.upstream_time = Some(waited));
-        self.receive(response, link, request_id)
+        self.receive(response, link)
     }
 
     fn target(&self, head: &Parts) -> Result<Target, Refusal> {
@@ -184,12 +184,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn receive(
-        &mut self,
-        response: Response<Incoming>,
-        link: Link,
-        request_id: Option<HeaderValue>,
-    ) -> Result<Response<Body>, Refusal> {
+    fn receive(&mut self, response: Response<Incoming>, link: Link) -> Result<Response<Body>, Refusal> {
         let (mut head, incoming) = response.into_parts();
         let over_http2 = matches!(link, Link::Http2(_));
         if !over_http2 && !headers::framing_is_sound(&head.headers) {
@@ -202,7 +197,7 @@ impl<'a> Exchange<'a> {
             }
             _ => None,
         };
-        headers::tell_client(&mut head.headers, head.status, head.version, request_id);
+        headers::tell_client(&mut head.headers, head.status, head.version);
         let upstream = head.extensions.remove::<OnUpgrade>();
         if let (Some(client), Some(upstream)) = (switched, upstream) {
             head.headers.insert(UPGRADE, upgrade::WEBSOCKET);

@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use super::upgrade;
 use super::upload::Upload;
 use crate::clock::Timestamp;
-use crate::context::Context;
+use crate::context::{Context, RequestId};
 use crate::hygiene;
 use crate::session::Session;
 
@@ -29,10 +29,9 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Adds to a request what the site is told by us, and returns the request's id for the way back.
-pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: &Context) -> Option<HeaderValue> {
+/// Adds to a request what the site is told by us.
+pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: &Context) {
     keep_one_length(headers);
     headers.append(VIA, via(version));
     // One buffer for all that has to be written out: five small allocations less a request.
@@ -52,11 +51,9 @@ pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: 
     set(headers, FORWARDED_HOST, value(&text, host));
     set(headers, FORWARDED_PORT, value(&text, port));
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(context.scheme.as_str()));
-    let request_id = value(&text, request_id);
     // A trusted proxy's is ours by now, if it can be one. Any other must not reach the site: the access log would know
     // the request by another name.
-    set(headers, REQUEST_ID, request_id.clone());
-    request_id
+    set(headers, RequestId::HEADER, value(&text, request_id));
 }
 
 /// Adds who the visitor is, as the gate verified it.
@@ -142,13 +139,8 @@ pub(super) fn framing_is_sound(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Makes an upstream's head the client's: what was the connection's own goes, and our names come.
-pub(super) fn tell_client(
-    headers: &mut HeaderMap,
-    status: StatusCode,
-    upstream_version: Version,
-    request_id: Option<HeaderValue>,
-) {
+/// Makes an upstream's head the client's: what was the connection's own goes, and our name comes.
+pub(super) fn tell_client(headers: &mut HeaderMap, status: StatusCode, upstream_version: Version) {
     hygiene::drop_hop_by_hop(headers);
     if status == StatusCode::NO_CONTENT {
         // RFC 9110, section 8.6: it has none, and a client may wait for what it promises.
@@ -157,9 +149,6 @@ pub(super) fn tell_client(
         keep_one_length(headers);
     }
     headers.append(VIA, via(upstream_version));
-    if let (Some(id), Entry::Vacant(vacant)) = (request_id, headers.entry(REQUEST_ID)) {
-        vacant.insert(id);
-    }
 }
 
 /// Of several that agree, which RFC 9112, section 6.3, lets a recipient make one of; others hyper has refused.

@@ -3,13 +3,19 @@
 //! HTTP/1.1 connections are lent to one request at a time, the last one returned first, so that the others may grow
 //! old and be dropped. An HTTP/2 connection is everybody's until it dies. The locks are this core's own: they are there
 //! for `Send`, nobody ever waits for them.
+//!
+//! More than `max_idle_connections` are kept for a moment only. They must not be closed as they come back: a burst of a
+//! thousand requests would close and open hundreds of connections over and over, and each one closed takes its port
+//! along for a minute (TIME-WAIT, RFC 9293, section 3.6), so that a few seconds of it use up all ports that there are.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
-use tokio::time::{Instant, timeout};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::connect::{ConnectError, Connector, Fresh, Http1};
 use super::upload::Upload;
@@ -19,12 +25,31 @@ use super::{Error, Upstream};
 /// most balancers 60 s), and a request sent at that very moment would have to be sent twice.
 const IDLE_LIFETIME: Duration = Duration::from_secs(55);
 
+/// How long a connection beyond `max_idle_connections` is kept after its last use. Requests of a burst follow each other
+/// within a round trip of their visitors, which is below a second even by way of a satellite; after two of them without
+/// any use for it, the burst is over.
+const SURPLUS_LIFETIME: Duration = Duration::from_secs(2);
+
+/// How often the surplus is looked at, at most: a tenth of the time that it lives, so that a burst that ebbs away does
+/// not wake the core for each of its connections.
+const TRIM_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A connection that is not made by now is not made in the usual way: its first packet was lost, or dropped by a listener
+/// whose queue is full, and TCP tries again after a second (RFC 6298, section 2). A request then takes one that another
+/// gives back, should that come first. It does not look for those earlier, since a connection that is given up while it
+/// is being made is one more closed and opened.
+const CONNECT_USUALLY: Duration = Duration::from_millis(500);
+
 pub(super) struct Pool {
     connector: Connector,
     max_idle: usize,
     connect_timeout: Duration,
     /// The one to be used next stands last.
     idle: Mutex<Vec<(Instant, Http1)>>,
+    /// Told of each connection that comes back, for requests that cannot have one of their own.
+    returned: Notify,
+    /// Whether somebody sees to it that the surplus goes.
+    trimmed: AtomicBool,
     shared: Mutex<Option<Shared>>,
     /// Held while a connection is made that others may share, so that a crowd makes one and not a hundred.
     opening: tokio::sync::Mutex<()>,
@@ -78,6 +103,8 @@ impl Pool {
             max_idle: upstream.max_idle_connections,
             connect_timeout: upstream.connect_timeout,
             idle: Mutex::default(),
+            returned: Notify::new(),
+            trimmed: AtomicBool::new(false),
             shared: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             settled_on_http1: AtomicBool::new(false),
@@ -92,7 +119,34 @@ impl Pool {
         {
             return Ok(Lent { link, reused: true });
         }
-        timeout(self.connect_timeout, self.open(wish)).await.unwrap_or(Err(ConnectError::TimedOut))
+        let deadline = Instant::now() + self.connect_timeout;
+        timeout_at(deadline, self.open_or_wait(wish, deadline)).await.unwrap_or(Err(ConnectError::TimedOut))
+    }
+
+    /// A connection of one's own; where that is not to be had, or not soon, one that comes back.
+    async fn open_or_wait(&self, wish: Wish, deadline: Instant) -> Result<Lent, ConnectError> {
+        let mut opening = pin!(self.open(wish));
+        let lent = |link| Lent { link, reused: true };
+        match timeout(CONNECT_USUALLY, &mut opening).await {
+            Ok(Err(error)) if error.is_for_want_of_sockets() => {
+                timeout_at(deadline, self.coming_back(wish)).await.map(lent).map_err(|_| error)
+            }
+            Ok(opened) => opened,
+            Err(_) => tokio::select! {
+                biased;
+                opened = opening => opened,
+                link = self.coming_back(wish) => Ok(lent(link)),
+            },
+        }
+    }
+
+    async fn coming_back(&self, wish: Wish) -> Link {
+        loop {
+            if let Some(link) = self.kept(wish) {
+                return link;
+            }
+            self.returned.notified().await;
+        }
     }
 
     async fn open(&self, wish: Wish) -> Result<Lent, ConnectError> {
@@ -109,19 +163,40 @@ impl Pool {
 
     /// Takes a connection back. Both bodies of its last exchange have ended; if it is not ready for another by now, it
     /// is going to close.
-    pub(super) fn give_back(&self, http1: Http1) {
+    pub(super) fn give_back(self: &Arc<Self>, http1: Http1) {
         if self.max_idle == 0 || !http1.sender.is_ready() {
             return;
         }
         let now = Instant::now();
         let mut idle = self.idle();
-        if idle.len() >= self.max_idle {
-            idle.retain(|(_, other)| other.sender.is_ready());
-        }
         let stale = idle.partition_point(|(since, _)| is_stale(*since, now));
-        let surplus = (idle.len() + 1).saturating_sub(self.max_idle);
-        idle.drain(..stale.max(surplus));
+        idle.drain(..stale);
         idle.push((now, http1));
+        let surplus = idle.len() > self.max_idle;
+        drop(idle);
+        self.returned.notify_one();
+        if surplus && !self.trimmed.swap(true, Ordering::Relaxed) {
+            tokio::spawn(trim(Arc::downgrade(self)));
+        }
+    }
+
+    /// Lets the surplus go whose time is over, and says when to come again; never, if none is left.
+    fn let_surplus_go(&self, now: Instant) -> Option<Instant> {
+        let mut idle = self.idle();
+        if idle.len() > self.max_idle {
+            idle.retain(|(_, http1)| http1.sender.is_ready());
+        }
+        let surplus = idle.len().saturating_sub(self.max_idle);
+        let over = idle.partition_point(|(since, _)| now.duration_since(*since) >= SURPLUS_LIFETIME);
+        idle.drain(..surplus.min(over));
+        if idle.len() <= self.max_idle {
+            // What a burst took is not kept for the next one.
+            idle.shrink_to(self.max_idle);
+            // Under the lock, so that whoever makes the next surplus sees that nobody looks after it.
+            self.trimmed.store(false, Ordering::Relaxed);
+            return None;
+        }
+        idle.first().map(|(since, _)| (*since + SURPLUS_LIFETIME).max(now + TRIM_INTERVAL))
     }
 
     /// Shares an HTTP/2 connection no more: it failed a request and may not know of its own end yet.
@@ -185,6 +260,19 @@ impl Pool {
 
     fn idle(&self) -> MutexGuard<'_, Vec<(Instant, Http1)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs while a pool has a surplus, and no longer than the pool.
+async fn trim(pool: Weak<Pool>) {
+    let mut due = Instant::now() + SURPLUS_LIFETIME;
+    loop {
+        sleep_until(due).await;
+        let Some(pool) = pool.upgrade() else { return };
+        match pool.let_surplus_go(Instant::now()) {
+            Some(later) => due = later,
+            None => return,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::access_log::{Exchange, LoggedBody};
 use crate::context::Context;
 use crate::refusal::{Addressee, Code, Refusal};
 
-use super::{RequestBody, Shared, connection};
+use super::{RequestBody, Shared, connection, tell_request_id};
 
 /// Answers 308 (RFC 9110, section 15.4.9: the method stays) to hosts that are served, 421 to others.
 #[derive(Clone, Debug)]
@@ -55,11 +55,12 @@ impl Service<Request<RequestBody>> for Redirect {
         let (head, body) = request.into_parts();
         let context = Arc::new(self.shared.read_context(&head, connection));
         let exchange = Exchange::begin(&self.shared.log, Arc::clone(&context), body.count());
-        let response = self.location(&context).map(redirection).unwrap_or_else(|refusal| {
+        let mut response = self.location(&context).map(redirection).unwrap_or_else(|refusal| {
             let to = Addressee::new(&head.headers, &context.host, context.request_id.as_str());
             self.shared.renderer.render(&refusal, &to)
         });
         self.shared.tell_refusal(&response, &context);
+        tell_request_id(response.headers_mut(), &context.request_id);
         ready(Ok(exchange.respond(response)))
     }
 }

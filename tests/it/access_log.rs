@@ -57,6 +57,49 @@ async fn a_line_says_what_was_asked_decided_and_answered() {
 }
 
 #[tokio::test]
+async fn every_answer_bears_the_id_of_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let nobody = Plan::default().set("upstream.servers", vec!["http://127.0.0.1:1"]).listener(
+        r#"address = "127.0.0.1:0"
+        redirect_to_https = true"#,
+    );
+    let town = Town::planned(nobody.set("log.access", file.to_str().unwrap())).await;
+    let mut visitor = town.visitor();
+    let refusals = [
+        (502, visitor.ask(Method::POST, "/", &[]).await),
+        (401, visitor.ask(Method::POST, "/account/", &[]).await),
+        (403, visitor.holding("v1.x.y.z").ask(Method::POST, "/account/", &[]).await),
+        (400, visitor.ask(Method::GET, "/account%2f", &[]).await),
+    ];
+    let plain = format!("http://127.0.0.1:{}/", town.proxy.addresses()[1].port());
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let redirected = client.get(plain).send().await.unwrap();
+
+    let lines: [Value; 5] = lines(&folder, 5).await.each_value();
+    let id_of =
+        |status: u16| lines.iter().find(|line| line["status"] == status).unwrap()["request_id"].as_str().unwrap();
+    for (status, refusal) in refusals {
+        assert_eq!(refusal.status, status);
+        assert_eq!(refusal.headers["x-request-id"], id_of(status), "{status}");
+        let problem: Value = serde_json::from_str(&refusal.body).unwrap();
+        assert_eq!(problem["request_id"], id_of(status), "{status}");
+    }
+    assert_eq!(redirected.headers()["x-request-id"], id_of(308));
+}
+
+#[tokio::test]
+async fn a_site_that_names_its_answers_itself_is_left_to_it() {
+    let named = Town::planned(Plan::default().answer("x-request-id", "theirs")).await;
+    let answer = named.visitor().visit("/").await;
+    assert_eq!(answer.headers.get_all("x-request-id").iter().collect::<Vec<_>>(), ["theirs"]);
+
+    let nameless = Town::raise().await;
+    let answer = nameless.visitor().visit("/").await;
+    assert_eq!(answer.headers["x-request-id"], nameless.site_saw().headers["x-request-id"]);
+}
+
+#[tokio::test]
 async fn nothing_secret_reaches_it() {
     for format in ["json", "text"] {
         let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,9 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{Empty, Full, StreamBody};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::super::*;
 use super::harness::*;
@@ -44,20 +46,93 @@ async fn a_connection_whose_answer_was_not_read_or_that_closes_is_not_used_again
     assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
 
+/// A site as [`answering`], which also counts the connections that are open now.
+async fn counting() -> (Upstream, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let open = Arc::<AtomicUsize>::default();
+    let now = Arc::clone(&open);
+    let (site, made) = site(move |_, mut stream| {
+        let now = Arc::clone(&now);
+        async move {
+            now.fetch_add(1, Ordering::SeqCst);
+            while !read_head(&mut stream).await.is_empty() {
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+            now.fetch_sub(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    (site, made, open)
+}
+
+async fn three_at_once(forward: &Forward) {
+    for response in [ask(forward, get("/")).await, ask(forward, get("/")).await, ask(forward, get("/")).await] {
+        text(response.into_body()).await;
+    }
+}
+
 #[tokio::test]
-async fn no_more_connections_are_kept_than_allowed() {
-    for (allowed, made) in [(0, 6), (1, 5), (3, 3)] {
-        let (mut site, connections) = answering(OK).await;
+async fn a_burst_uses_its_connections_again_and_the_surplus_goes_by_itself() {
+    for allowed in [1, 2, 3] {
+        let (mut site, made, open) = counting().await;
         site.max_idle_connections = allowed;
         let forward = forward(site);
-        for _ in 0..2 {
-            let at_once = [ask(&forward, get("/")).await, ask(&forward, get("/")).await, ask(&forward, get("/")).await];
-            for response in at_once {
-                text(response.into_body()).await;
-            }
+        for _ in 0..3 {
+            three_at_once(&forward).await;
         }
-        assert_eq!(connections.load(Ordering::SeqCst), made, "{allowed} allowed");
+        assert_eq!((made.load(Ordering::SeqCst), open.load(Ordering::SeqCst)), (3, 3), "{allowed} allowed");
+        eventually(|| open.load(Ordering::SeqCst) == allowed).await;
+        // A second surplus finds somebody who looks after it, too.
+        three_at_once(&forward).await;
+        assert_eq!(made.load(Ordering::SeqCst), 3 + 3 - allowed, "what is kept is used");
+        eventually(|| open.load(Ordering::SeqCst) == allowed).await;
     }
+}
+
+#[tokio::test]
+async fn where_no_connections_are_allowed_to_idle_none_is_used_twice() {
+    let (mut site, made, open) = counting().await;
+    site.max_idle_connections = 0;
+    let forward = forward(site);
+    three_at_once(&forward).await;
+    three_at_once(&forward).await;
+    assert_eq!(made.load(Ordering::SeqCst), 6);
+    eventually(|| open.load(Ordering::SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_comes_back_serves_whoever_gets_none_of_a_full_listener() {
+    // Accepts one connection, and lets the others wait in a queue that soon is full.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (arrive, arrived) = oneshot::channel();
+    let (answer, asked) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+        arrive.send(()).unwrap();
+        asked.await.unwrap();
+        while stream.write_all(OK.as_bytes()).await.is_ok() && !read_head(&mut stream).await.is_empty() {}
+        drop(listener);
+    });
+    let forward = forward(upstream(Protocol::Http, address.port()));
+    let first = tokio::spawn({
+        let forward = forward.clone();
+        async move { text(ask(&forward, get("/first")).await.into_body()).await }
+    });
+    arrived.await.unwrap();
+    let mut queue = Vec::new();
+    while let Ok(queued) = timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+        queue.push(queued.unwrap());
+    }
+
+    let second = async { text(ask(&forward, get("/second")).await.into_body()).await };
+    let release = async {
+        answer.send(()).unwrap();
+        first.await.unwrap()
+    };
+    assert_eq!(tokio::join!(second, release), ("ok".to_owned(), "ok".to_owned()));
 }
 
 /// Answers the first request of each connection, and closes on the second one once it has been read. Counts the heads.

@@ -94,8 +94,7 @@ async fn a_trusted_proxys_chain_is_extended_by_its_own_address() {
     ] {
         request.headers_mut().append(name, HeaderValue::from_static(value));
     }
-    let response = ask(&forward, request).await;
-    assert_eq!(response.headers()["x-request-id"], "r1");
+    ask(&forward, request).await;
     let head = heads.recv().await.unwrap();
     assert_eq!(line(&head, "x-forwarded-for"), ["198.51.100.4, 203.0.113.9, 10.0.0.1"]);
     assert_eq!(line(&head, "forwarded"), ["for=203.0.113.9, for=10.0.0.1;host=shop.example;proto=https"]);
