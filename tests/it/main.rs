@@ -43,6 +43,9 @@ mod stop;
 mod config;
 /// A cookie is judged at a terminal as it is at the gate.
 mod inspect;
+/// Under load no request fails and no memory is lost, and a slow client costs the others nothing.
+#[cfg(target_os = "linux")]
+mod load;
 
 // What a newcomer is promised.
 /// `guestpass demo` shows the main job on a fresh machine.

@@ -89,14 +89,19 @@ impl Drop for Program {
     }
 }
 
+/// What is kept of what a program says. Under load it says more than anybody reads, and the beginning tells enough.
+const ENOUGH: usize = 1024 * 1024;
+
 fn collect(output: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     let text = Arc::<Mutex<String>>::default();
     let collected = Arc::clone(&text);
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             let mut text = collected.lock().unwrap();
-            text.push_str(&line);
-            text.push('\n');
+            if text.len() < ENOUGH {
+                text.push_str(&line);
+                text.push('\n');
+            }
         }
     });
     text
