@@ -61,7 +61,7 @@ pub struct Upstream {
     pub stream_idle_timeout: Duration,
     /// Of the headers that are dropped because upstreams mistake them for the path, those that pass.
     pub keep_headers: Vec<HeaderName>,
-    /// Kept-alive connections per core.
+    /// Kept-alive connections per core. What a burst takes beyond goes two seconds after its last use; 0 keeps none.
     pub max_idle_connections: usize,
     /// Which `Host` it is sent.
     pub host: HostHeader,
