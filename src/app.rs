@@ -195,7 +195,8 @@ fn parts(config: Config, world: World, ring: SharedRing, minting: runtime::Handl
     let clock = &world.clock;
     let rest = Rest::new(config.genesys.clone(), Arc::clone(clock), Arc::clone(&world.random))?;
     let provider = Stock::new(Arc::new(rest), minting, Arc::clone(clock));
-    let jar = Jar::new(config.cookie.clone(), ring, provider.organization_id().to_owned());
+    let organization_id = provider.organization_id().to_owned();
+    let jar = Jar::new(config.cookie.clone(), ring, organization_id, Arc::clone(&world.random));
     let renderer = Renderer::new(config.refusal_page.clone());
     let gate = Gate::new(
         jar,

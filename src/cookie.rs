@@ -3,31 +3,41 @@
 //! [`Jar`] is the whole of it for the gate: one reading for a request, one `Set-Cookie` for a session.
 
 mod header;
+mod envelope;
 mod signed;
+mod sealed;
 mod claims;
 mod flaw;
 mod set_cookie;
+mod companion;
+mod clear;
 mod ring;
 
+pub use self::companion::Hop;
 pub use self::flaw::Flaw;
 pub use self::ring::{Key, KeyId, KeyRing, RepeatedId, SharedRing};
 pub use self::set_cookie::Unwritable;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
 use crate::clock::Timestamp;
+use crate::random::Random;
 use crate::session::Session;
 
 use self::claims::Claims;
-use self::signed::{Envelope, Scratch};
+use self::companion::{MARKED, Names};
+use self::envelope::{Envelope, Scratch};
 
 /// How the cookie is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Its name.
     pub name: String,
+    /// How its value is protected. Both forms are always read.
+    pub protection: Protection,
     /// When browsers send it along from other sites.
     pub same_site: SameSite,
     /// Which hosts share it; `None` makes it host-only.
@@ -42,6 +52,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             name: "genesys_session".to_owned(),
+            protection: Protection::Signed,
             same_site: SameSite::Strict,
             domain: None,
             path: "/".to_owned(),
@@ -64,6 +75,16 @@ impl Config {
             && self.path.bytes().all(in_path)
             && self.domain.as_ref().is_none_or(|domain| !domain.is_empty() && domain.bytes().all(in_host))
     }
+}
+
+/// How a cookie's value is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protection {
+    /// Anyone can read it, nobody can change it.
+    #[default]
+    Signed,
+    /// Nobody without the key can read it, either.
+    Sealed,
 }
 
 /// RFC 6265bis, section 5.6.7.
@@ -176,26 +197,48 @@ impl Verdict {
     }
 }
 
+/// The `Set-Cookie` headers that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct SetCookies {
+    /// The session cookie's.
+    pub session: HeaderValue,
+    /// That of its marker, which a Strict cookie has.
+    pub marker: Option<HeaderValue>,
+}
+
+impl IntoIterator for SetCookies {
+    type Item = HeaderValue;
+    type IntoIter = std::iter::Chain<std::iter::Once<HeaderValue>, std::option::IntoIter<HeaderValue>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self.session).chain(self.marker)
+    }
+}
+
 /// Reads, writes and removes the session cookie. Reading takes no network, no store and no lock.
 #[derive(Clone, Debug)]
 pub struct Jar {
     config: Config,
+    names: Names,
     ring: SharedRing,
     organization_id: String,
+    random: Arc<dyn Random>,
 }
 
 impl Jar {
-    /// A jar for the sessions of one Genesys organization.
+    /// A jar for the sessions of one Genesys organization. `random` gives the nonces of sealed cookies.
     ///
     /// # Panics
     ///
     /// When the configured name, path or domain cannot stand in a `Set-Cookie` header. Whoever takes them from an
     /// operator has refused such a one before.
     #[must_use]
-    pub fn new(config: Config, ring: impl Into<SharedRing>, organization_id: String) -> Self {
+    pub fn new(config: Config, ring: impl Into<SharedRing>, organization_id: String, random: Arc<dyn Random>) -> Self {
         assert!(config.is_legal(), "no header can hold {config:?}");
         let domain = config.domain.map(|domain| domain.trim_start_matches('.').to_ascii_lowercase());
-        Self { config: Config { domain, ..config }, ring: ring.into(), organization_id }
+        let names = Names::of(&config.name);
+        Self { config: Config { domain, ..config }, names, ring: ring.into(), organization_id, random }
     }
 
     /// What the cookie is called.
@@ -221,7 +264,7 @@ impl Jar {
     }
 
     fn judge_by(&self, ring: &KeyRing, value: &[u8], now: Timestamp) -> (Verdict, Option<Flaw>) {
-        let mut scratch = [0; _];
+        let mut scratch = Scratch::new();
         let mut key_id = None;
         match self.verify(ring, value, now, &mut scratch, &mut key_id) {
             Ok(claims) => (Verdict { reading: Reading::Valid, session: Some(claims.into_session()), key_id }, None),
@@ -229,31 +272,56 @@ impl Jar {
         }
     }
 
-    /// The `Set-Cookie` that gives a visitor of `host` this session.
+    /// The cookies that give a visitor of `host` this session.
     ///
     /// # Errors
     ///
     /// When browsers would drop the cookie, or the session ends too soon for one; never is a cookie cut.
-    pub fn write(&self, session: &Session, host: &str, now: Timestamp) -> Result<HeaderValue, Unwritable> {
-        set_cookie::write(&self.config, &self.ring.load(), session, host, now)
+    pub fn write(&self, session: &Session, host: &str, now: Timestamp) -> Result<SetCookies, Unwritable> {
+        set_cookie::write(&self.config, &self.names, &self.ring.load(), &*self.random, session, host, now)
     }
 
-    /// The `Set-Cookie` that takes the cookie from a visitor of `host`.
+    /// What takes those cookies from a visitor of `host` again.
+    pub fn expire(&self, host: &str) -> SetCookies {
+        set_cookie::expire(&self.config, &self.names, host)
+    }
+
+    /// What takes the session cookie's name away from every place from which it can have been sent with a request for
+    /// `path` at `host`, but for the one that [`Self::write`] writes to. Bounded in number.
     #[must_use]
-    pub fn expire(&self, host: &str) -> HeaderValue {
-        set_cookie::expire(&self.config, host)
+    pub fn clear(&self, host: &str, path: &str) -> Vec<HeaderValue> {
+        clear::clear(&self.config, host, path)
     }
 
-    /// Takes our cookie out of the `Cookie` headers and leaves the visitor's others byte for byte. Nothing is allocated
-    /// where ours is not.
+    /// What tells the next requests, for a few seconds, that this one was answered with a reload.
+    #[must_use]
+    pub fn remember(&self, hop: Hop, host: &str, now: Timestamp) -> HeaderValue {
+        set_cookie::hop(&self.config, &self.names, hop, host, now)
+    }
+
+    /// Whether a request brings the marker of a Strict session cookie, which itself may have been held back.
+    #[must_use]
+    pub fn is_marked(&self, headers: &HeaderMap) -> bool {
+        self.config.same_site == SameSite::Strict
+            && header::values(headers, &self.names.marker).any(|value| value == MARKED.as_bytes())
+    }
+
+    /// What the answers before this request have tried.
+    #[must_use]
+    pub fn hop(&self, headers: &HeaderMap) -> Hop {
+        header::values(headers, &self.names.hop).map(Hop::parse).fold(Hop::None, Hop::later)
+    }
+
+    /// Takes our cookies out of the `Cookie` headers and leaves the visitor's others byte for byte. Nothing is
+    /// allocated where ours are not.
     pub fn strip(&self, headers: &mut HeaderMap) {
-        header::strip(headers, &self.config.name);
+        header::strip(headers, &self.names.all());
     }
 
-    /// Whether a `Set-Cookie` header, such as an upstream's, would set our cookie.
+    /// Which of our cookies a `Set-Cookie` header, such as an upstream's, would set.
     #[must_use]
-    pub fn is_ours(&self, set_cookie: &HeaderValue) -> bool {
-        header::sets(set_cookie, &self.config.name)
+    pub fn set_by(&self, set_cookie: &HeaderValue) -> Option<&str> {
+        self.names.all().into_iter().find(|name| header::sets(set_cookie, name))
     }
 
     /// The order of these checks is the cookie's own: form, key, tag, and only then what stands inside.
@@ -266,7 +334,8 @@ impl Jar {
         key_id: &mut Option<KeyId>,
     ) -> Result<Claims<'s>, Flaw> {
         let envelope = Envelope::open(value, scratch)?;
-        let key = ring.find(envelope.key_id).ok_or(Flaw::UnknownKey(envelope.key_id))?;
+        let named = envelope.key_id();
+        let key = ring.find(named).ok_or(Flaw::UnknownKey(named))?;
         *key_id = Some(key.id());
         let claims = envelope.verify(key, &self.config.name)?;
         if claims.organization_id() != self.organization_id {
@@ -279,15 +348,35 @@ impl Jar {
     }
 }
 
-/// What a value says of itself, with no key asked: to be shown to an operator, never to be believed.
+/// What a value says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peek {
+    /// The key that it names.
+    pub key_id: KeyId,
+    /// How it is protected.
+    pub protection: Protection,
+    /// Its session. A sealed one is there only where the key has opened it; of a signed one nobody vouches for it.
+    pub session: Option<Session>,
+}
+
+/// Looks into a value: to be shown to an operator, never to be believed. `ring` opens what is sealed.
 ///
 /// # Errors
 ///
 /// When it has not the form of a cookie of ours.
-pub fn peek(value: &[u8]) -> Result<(KeyId, Session), Flaw> {
-    let mut scratch = [0; _];
+pub fn peek(value: &[u8], name: &str, ring: Option<&KeyRing>) -> Result<Peek, Flaw> {
+    let mut scratch = Scratch::new();
     let envelope = Envelope::open(value, &mut scratch)?;
-    Ok((envelope.key_id, envelope.claims_unverified()?.into_session()))
+    let key_id = envelope.key_id();
+    let (protection, session) = match envelope {
+        Envelope::Signed(signed) => (Protection::Signed, Some(signed.claims_unverified()?.into_session())),
+        Envelope::Sealed(sealed) => {
+            let key = ring.and_then(|ring| ring.find(key_id));
+            let claims = key.and_then(|key| sealed.verify(key, name).ok());
+            (Protection::Sealed, claims.map(Claims::into_session))
+        }
+    };
+    Ok(Peek { key_id, protection, session })
 }
 
 #[cfg(test)]

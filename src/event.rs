@@ -26,10 +26,15 @@ pub enum Event<'a> {
         /// The session it carried.
         session: &'a Session,
     },
-    /// A cookie was there and was not good.
+    /// A cookie was there and was not good, or none of several.
     CookieRejected {
         /// How it was read.
         reading: Reading,
+        /// What the route asks.
+        policy: Policy,
+    },
+    /// A request brought good cookies of different sessions, of which somebody may have planted one: none was used.
+    Conflicted {
         /// What the route asks.
         policy: Policy,
     },
@@ -47,9 +52,9 @@ pub enum Event<'a> {
         /// With what.
         refusal: &'a Refusal,
     },
-    /// The site tried to set a cookie of our name; it was dropped.
+    /// The site tried to set one of our cookies; it was dropped.
     UpstreamSetOurCookie {
-        /// The cookie's name.
+        /// Which.
         name: &'a str,
     },
 }

@@ -5,13 +5,16 @@
 //! come from whatever [`crate::session::Provider`] it was given.
 
 mod decision;
+mod future;
 mod limit;
+mod reload;
 mod response;
 mod service;
 mod visit;
 
-pub use self::decision::{Decision, Facts, decide};
-pub use self::service::{GateFuture, GateLayer, GateService};
+pub use self::decision::{Decision, Facts, Initiator, decide};
+pub use self::future::GateFuture;
+pub use self::service::{GateLayer, GateService};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,12 +2,18 @@
 
 use std::fmt;
 
-use rand::Rng;
+use rand::rngs::SysRng;
+use rand::{Rng, TryRng};
 
 /// A source of random bytes that nobody can predict.
 pub trait Random: fmt::Debug + Send + Sync {
     /// Fills `bytes`.
     fn fill(&self, bytes: &mut [u8]);
+
+    /// Fills `bytes` with what must never come twice, such as the nonce of a seal.
+    fn nonce(&self, bytes: &mut [u8]) {
+        self.fill(bytes);
+    }
 
     /// A number from 0 up to, but not including, 1.
     fn unit(&self) -> f64 {
@@ -18,13 +24,21 @@ pub trait Random: fmt::Debug + Send + Sync {
     }
 }
 
-/// The thread's generator (ChaCha), seeded by the operating system.
+/// The thread's generator (ChaCha), seeded by the operating system; for nonces the operating system itself.
 #[derive(Debug, Clone, Default)]
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) {
         rand::rng().fill_bytes(bytes);
+    }
+
+    /// The operating system's own, each time. A generator in our memory is copied with it: two machines that wake up
+    /// from one snapshot would go on with the same bytes, and with two seals of one nonce others can be read and forged
+    /// (NIST SP 800-38D, appendix A). The kernel notices and starts anew. It takes a system call, which is why
+    /// [`Random::fill`], asked on every request, does not do the same.
+    fn nonce(&self, bytes: &mut [u8]) {
+        SysRng.try_fill_bytes(bytes).expect("the operating system has random bytes once it is up");
     }
 }
 

@@ -13,8 +13,9 @@ use clap::Args;
 use crate::cli::{EX_CONFIG, check};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Config;
-use crate::cookie::{self, Jar, KeyId, KeyRing, Reading};
+use crate::cookie::{self, Jar, KeyId, KeyRing, Peek, Protection, Reading};
 use crate::keys;
+use crate::random::SystemRandom;
 use crate::secret::SecretBytes;
 use crate::session::Session;
 
@@ -156,15 +157,14 @@ fn in_a_jar(line: &str) -> Option<Vec<(&str, &str)>> {
 fn split(text: &str) -> Vec<(&str, &str)> {
     text.split(';')
         .map(str::trim)
-        .filter(|pair| !pair.starts_with("v1."))
+        .filter(|pair| !pair.starts_with("v1.") && !pair.starts_with("e1."))
         .filter_map(|pair| pair.split_once('='))
         .collect()
 }
 
 fn inspect(found: &Found<'_>, known: &Known, now: Timestamp, show_token: bool) -> Report {
     let mut report = Report { lines: vec![("name", escaped(found.name))], reading: None };
-    let peeked = cookie::peek(found.value.as_bytes());
-    let claimed = || peeked.as_ref().map(|(_, session)| session.organization_id.clone()).unwrap_or_default();
+    let peeked = cookie::peek(found.value.as_bytes(), found.name, known.ring.as_deref());
     let config = cookie::Config { name: found.name.to_owned(), ..cookie::Config::default() };
     match (&known.ring, &peeked) {
         _ if !config.is_legal() => {
@@ -172,8 +172,11 @@ fn inspect(found: &Found<'_>, known: &Known, now: Timestamp, show_token: bool) -
             return report;
         }
         (Some(ring), _) => {
+            let session = peeked.as_ref().ok().and_then(|peek| peek.session.as_ref());
+            let claimed = || session.map(|session| session.organization_id.clone()).unwrap_or_default();
             let organization = known.organization.clone().unwrap_or_else(claimed);
-            let (verdict, flaw) = Jar::new(config, Arc::clone(ring), organization).judge(found.value.as_bytes(), now);
+            let jar = Jar::new(config, Arc::clone(ring), organization, Arc::new(SystemRandom));
+            let (verdict, flaw) = jar.judge(found.value.as_bytes(), now);
             let good = || "its signature is right and its time is not over".to_owned();
             report.judge(verdict.reading(), &flaw.map_or_else(good, |flaw| flaw.to_string()));
         }
@@ -183,9 +186,20 @@ fn inspect(found: &Found<'_>, known: &Known, now: Timestamp, show_token: bool) -
             report.say("because", "no key is known: give --config FILE or --keys FILE, or set HMAC_SECRET");
         }
     }
-    if let Ok((key_id, session)) = &peeked {
+    if let Ok(Peek { key_id, protection, session }) = &peeked {
         report.say("key", &format!("{key_id}{}", known.ring.as_deref().map_or("", |ring| role(ring, *key_id, now))));
-        report.describe(session, known.organization.is_some(), now, show_token);
+        if let Some(session) = session {
+            report.describe(session, known.organization.is_some(), now, show_token);
+        }
+        report.say(
+            "note",
+            match protection {
+                Protection::Signed => {
+                    "a signed cookie hides nothing: whoever has it can read all of this, and the token"
+                }
+                Protection::Sealed => "a sealed cookie cannot be read without its key",
+            },
+        );
     }
     report
 }
@@ -229,7 +243,6 @@ impl Report {
         } else {
             self.say("token", &format!("not shown, {} characters: --show-token shows it", token.chars().count()));
         }
-        self.say("note", "a signed cookie hides nothing: whoever has it can read all of this, and the token");
     }
 
     fn exit_code(&self) -> ExitCode {
@@ -297,6 +310,10 @@ mod tests {
 
     /// A `Set-Cookie` line for a session of an hour, made under `key`.
     fn line(key: Key) -> String {
+        protected(key, Protection::Signed)
+    }
+
+    fn protected(key: Key, protection: Protection) -> String {
         let ring = Arc::new(KeyRing::new(key, vec![]).unwrap());
         let session = Session {
             id: "session-1\u{1b}[2J".to_owned(),
@@ -305,8 +322,9 @@ mod tests {
             issued_at: NOW,
             expires_at: NOW.plus(Duration::from_secs(3600)),
         };
-        let jar = Jar::new(cookie::Config::default(), ring, "org".to_owned());
-        format!("Set-Cookie: {}", jar.write(&session, "h", NOW).unwrap().to_str().unwrap())
+        let config = cookie::Config { protection, ..cookie::Config::default() };
+        let jar = Jar::new(config, ring, "org".to_owned(), Arc::new(SystemRandom));
+        format!("Set-Cookie: {}", jar.write(&session, "h", NOW).unwrap().session.to_str().unwrap())
     }
 
     fn report(text: &str, known: &Known, seconds_later: u64) -> Report {
@@ -323,6 +341,7 @@ mod tests {
         assert_eq!(found("v1.a.b.c"), (default, "v1.a.b.c"));
         assert_eq!(found(" v1.a.b.c==\n"), (default, "v1.a.b.c=="));
         assert_eq!(found("other=v1.a.b.c"), ("other", "v1.a.b.c"));
+        assert_eq!(found("e1.a.b.c=="), (default, "e1.a.b.c=="));
         assert_eq!(found("set-cookie: genesys_session=v1.a.b.c; Path=/; Secure"), (default, "v1.a.b.c"));
         assert_eq!(found("Cookie: a=1; genesys_session=v1.a.b.c; z=2"), (default, "v1.a.b.c"));
         assert_eq!(found("nonsense"), (default, "nonsense"));
@@ -407,6 +426,36 @@ mod tests {
         assert!(text.contains("reads as      unverified\n") && text.contains("\nsession       session-1"), "{text}");
         assert!(!text.contains("swordfish"), "{text}");
         assert_eq!(report.exit_code(), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn a_sealed_cookie_is_described_to_whoever_has_its_key() {
+        let sealed = protected(key("new", 1), Protection::Sealed);
+        let text = report(&sealed, &known(Some("org")), 60).to_string();
+        assert!(text.contains("reads as      valid\n") && text.contains("\nsession       session-1"), "{text}");
+        assert!(text.contains("token         not shown, 9 characters") && !text.contains("swordfish"), "{text}");
+        assert!(text.ends_with("note          a sealed cookie cannot be read without its key\n"), "{text}");
+        let shown = inspect(&find(&sealed, None, USUAL_NAME), &known(None), NOW, true).to_string();
+        assert!(shown.contains("token         swordfish\n"), "{shown}");
+
+        let over = report(&sealed, &known(None), 9999);
+        assert_eq!(over.reading, Some(Reading::Expired));
+        assert!(over.to_string().contains("\nsession       session-1"), "its key still opens it: {over}");
+    }
+
+    #[test]
+    fn a_sealed_cookie_stays_closed_without_its_key() {
+        let sealed = protected(key("new", 1), Protection::Sealed);
+        let without = report(&sealed, &Known::default(), 0).to_string();
+        assert!(
+            without.contains("reads as      unverified\n") && without.contains("\nkey           new\n"),
+            "{without}"
+        );
+        assert!(!without.contains("session-1") && !without.contains("\ntoken"), "{without}");
+
+        let wrong = report(&protected(key("new", 3), Protection::Sealed), &known(None), 0);
+        assert_eq!(wrong.reading, Some(Reading::Forged));
+        assert!(!wrong.to_string().contains("session-1"), "{wrong}");
     }
 
     #[test]

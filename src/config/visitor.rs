@@ -8,7 +8,7 @@ use super::env;
 use super::findings::{At, Spot};
 use super::raw::Section;
 use super::value::{self, Unfit};
-use crate::cookie::{self, SameSite};
+use crate::cookie::{self, Protection, SameSite};
 use crate::gate::{IssueOn, MintLimit};
 use crate::genesys::{self, Channel, ClientAuth, Payload};
 use crate::keys;
@@ -216,6 +216,8 @@ pub(super) fn cookie(section: &mut Section<'_>) -> (cookie::Config, bool) {
     let strip_from_upstream = section.get("strip_from_upstream", value::flag).unwrap_or(true);
     let default = cookie::Config::default();
     let name = section.get("name", cookie_name).unwrap_or(default.name);
+    let protection =
+        section.get("protection", value::one_of(&[("signed", Protection::Signed), ("sealed", Protection::Sealed)]));
     let same_site = section.get(
         "same_site",
         value::one_of(&[("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)]),
@@ -241,8 +243,9 @@ pub(super) fn cookie(section: &mut Section<'_>) -> (cookie::Config, bool) {
                 .help("write `path = \"/\"`, or name the cookie without `__Host-`");
         }
     }
+    let protection = protection.unwrap_or(default.protection);
     let same_site = same_site.unwrap_or(default.same_site);
-    (cookie::Config { name, same_site, domain, path, expiry_margin }, strip_from_upstream)
+    (cookie::Config { name, protection, same_site, domain, path, expiry_margin }, strip_from_upstream)
 }
 
 fn cookie_name(value: &DeValue<'_>) -> value::Reading<String> {

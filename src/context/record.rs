@@ -21,9 +21,9 @@ pub struct Entry {
     pub policy: Option<Policy>,
     /// How the cookie was read.
     pub reading: Option<&'static str>,
-    /// What the gate did: `pass`, `mint`, `refuse`, `redirect`.
+    /// What the gate did: `pass`, `mint`, `refuse`, `redirect`, `reload`.
     pub decision: Option<&'static str>,
-    /// Why: the rule that a refusal fell under, or why a visit stayed without a session.
+    /// Why: the rule that a refusal fell under, why a visit stayed without a session, or why a page was reloaded.
     pub reason: Option<Cow<'static, str>>,
     /// The verified or minted session.
     pub session_id: Option<String>,

@@ -13,10 +13,10 @@ pub enum Flaw {
     #[error("it is longer than 4,096 bytes")]
     TooLong,
     /// Too few parts, or too many.
-    #[error("it has not the four parts v1.<key id>.<payload>.<tag>")]
+    #[error("it has not the four parts of v1.<key id>.<payload>.<tag> or e1.<key id>.<nonce>.<ciphertext>")]
     Parts,
     /// A form that this version does not know.
-    #[error("it does not begin with v1, the only version that is known")]
+    #[error("it begins with neither v1 nor e1, and no other versions are known")]
     Version,
     /// No key can have that id.
     #[error("its key id is not 1 to 16 letters, digits, \"_\" and \"-\"")]
@@ -30,7 +30,10 @@ pub enum Flaw {
     /// The key does not vouch for it.
     #[error("its tag is not the one that the key makes of it under this cookie's name")]
     Tag,
-    /// Signed, and yet no claims.
+    /// The key does not open it.
+    #[error("the key does not open it under this cookie's name")]
+    Seal,
+    /// Signed or sealed, and yet no claims.
     #[error("its claims cannot be read: {0}")]
     Claims(String),
     /// Another organization's session.
@@ -50,7 +53,7 @@ impl Flaw {
                 Reading::Malformed
             }
             Self::UnknownKey(_) | Self::Organization => Reading::Outdated,
-            Self::Tag => Reading::Forged,
+            Self::Tag | Self::Seal => Reading::Forged,
             Self::Expired(_) => Reading::Expired,
         }
     }

@@ -17,17 +17,19 @@ pub(super) fn values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator
         .filter_map(|pair| value_of(pair, name))
 }
 
-/// Takes the cookies of that name out of the `Cookie` headers. What is left of a header is left byte for byte; a header
-/// of which nothing is left goes.
-pub(super) fn strip(headers: &mut HeaderMap, name: &str) {
-    if values(headers, name).next().is_none() {
+/// Takes the cookies of those names out of the `Cookie` headers. What is left of a header is left byte for byte; a
+/// header of which nothing is left goes.
+pub(super) fn strip(headers: &mut HeaderMap, names: &[&str]) {
+    let holds_ours =
+        |header: &HeaderValue| header.as_bytes().split(|byte| *byte == b';').any(|pair| is_of(pair, names));
+    if !headers.get_all(COOKIE).iter().any(holds_ours) {
         return;
     }
     let Entry::Occupied(mut cookies) = headers.entry(COOKIE) else { return };
     let mut emptied = false;
     for header in cookies.iter_mut() {
-        if header.as_bytes().split(|byte| *byte == b';').any(|pair| value_of(pair, name).is_some()) {
-            *header = without(header, name);
+        if holds_ours(header) {
+            *header = without(header, names);
             emptied |= header.is_empty();
         }
     }
@@ -55,9 +57,13 @@ fn value_of<'h>(pair: &'h [u8], name: &str) -> Option<&'h [u8]> {
     (pair[..equals].trim_ascii() == name.as_bytes()).then(|| &pair[equals + 1..])
 }
 
-fn without(header: &HeaderValue, name: &str) -> HeaderValue {
+fn is_of(pair: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|name| value_of(pair, name).is_some())
+}
+
+fn without(header: &HeaderValue, names: &[&str]) -> HeaderValue {
     let mut left = Vec::with_capacity(header.len());
-    for pair in header.as_bytes().split(|byte| *byte == b';').filter(|pair| value_of(pair, name).is_none()) {
+    for pair in header.as_bytes().split(|byte| *byte == b';').filter(|pair| !is_of(pair, names)) {
         // A pair that comes to stand first loses the space that parted it from ours; an empty one is nobody's cookie.
         if left.is_empty() {
             left.extend_from_slice(pair.trim_ascii_start());
@@ -83,7 +89,7 @@ mod tests {
 
     fn stripped(cookies: &[&str]) -> Vec<String> {
         let mut headers = headers(cookies);
-        strip(&mut headers, "s");
+        strip(&mut headers, &["s"]);
         headers.get_all(COOKIE).iter().map(|header| header.to_str().unwrap().to_owned()).collect()
     }
 
@@ -115,6 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn several_names_go_at_once() {
+        let mut headers = headers(&["s=x; a=1; s_seen=1", "s_hop=1", "s_see=2; s_hop=c;b"]);
+        strip(&mut headers, &["s", "s_seen", "s_hop"]);
+        let left: Vec<&HeaderValue> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(left, ["a=1", "s_see=2;b"]);
+    }
+
+    #[test]
     fn an_upstreams_cookie_of_our_name_is_known_in_each_of_its_spellings() {
         for text in ["s=1", " s = 1; Path=/", "s=", "=s=1", " = s=1; Secure"] {
             assert!(sets(&HeaderValue::from_str(text).unwrap(), "s"), "{text}");
@@ -140,7 +154,7 @@ mod tests {
             };
             let mut headers = HeaderMap::new();
             headers.insert(COOKIE, HeaderValue::from_bytes(text(true).as_bytes()).unwrap());
-            strip(&mut headers, "s");
+            strip(&mut headers, &["s"]);
             let left = headers.get(COOKIE).map_or(&b""[..], HeaderValue::as_bytes);
             let others = text(false);
             prop_assert_eq!(left, others.as_bytes());

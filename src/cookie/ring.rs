@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::secret::SecretBytes;
 
+use super::sealed::Sealer;
+
 /// The name of a key, as it stands in each cookie: 1 to 16 of `[A-Za-z0-9_-]`. Not secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId {
@@ -55,26 +57,25 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// One key, ready to sign and to verify.
+/// One key, ready to sign, to seal, and to read what it has signed or sealed.
 #[derive(Clone)]
 pub struct Key {
     id: KeyId,
     /// HMAC with its key already absorbed: a copy of this state costs less than the two blocks of SHA-256 that every
     /// request would spend on the key again.
     keyed: Hmac<Sha256>,
+    /// Shared by a key's copies, so that all of them count their seals together.
+    sealer: Arc<Sealer>,
 }
 
 impl Key {
-    /// Derives the signing key from the secret of a ring entry, so that one secret never serves two algorithms (RFC
-    /// 5869, section 3.2: `info` binds the output to its use).
+    /// Derives the signing key and the sealing key from the secret of a ring entry, so that one secret never serves two
+    /// algorithms (RFC 5869, section 3.2: `info` binds the output to its use).
     #[must_use]
     pub fn new(id: KeyId, secret: &SecretBytes) -> Self {
-        let mut signing = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(None, secret.expose())
-            .expand(b"guestpass v1 sign", signing.as_mut_slice())
-            .expect("32 bytes are less than the 8160 that HKDF-SHA256 can give");
+        let signing = derive(secret, b"guestpass v1 sign");
         let keyed = Hmac::new_from_slice(signing.as_slice()).expect("HMAC takes a key of any length");
-        Self { id, keyed }
+        Self { id, keyed, sealer: Arc::new(Sealer::new(&derive(secret, b"guestpass v1 seal"))) }
     }
 
     /// Its name.
@@ -87,6 +88,25 @@ impl Key {
     pub(super) fn authenticator(&self) -> impl Mac + use<> {
         self.keyed.clone()
     }
+
+    /// What seals under this key.
+    pub(super) fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// How many cookies this process has sealed with it since it read the key.
+    #[must_use]
+    pub fn seals(&self) -> u64 {
+        self.sealer.seals()
+    }
+}
+
+fn derive(secret: &SecretBytes, info: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(None, secret.expose())
+        .expand(info, key.as_mut_slice())
+        .expect("32 bytes are less than the 8160 that HKDF-SHA256 can give");
+    key
 }
 
 impl fmt::Debug for Key {

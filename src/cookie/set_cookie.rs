@@ -1,16 +1,18 @@
-//! `Set-Cookie`: the attributes around the value. What the value says is [`super::signed`]'s business.
+//! `Set-Cookie`: the attributes around the value. What the value says is [`super::envelope`]'s business.
 
 use std::time::Duration;
 
-use cookie::Cookie;
+use cookie::{Cookie, CookieBuilder};
 use http::HeaderValue;
 use time::OffsetDateTime;
 
 use crate::clock::Timestamp;
+use crate::random::Random;
 use crate::session::{MintError, Session};
 
+use super::companion::{HOP_LIFE, Hop, MARKED, Names};
 use super::ring::KeyRing;
-use super::{Config, SameSite, signed};
+use super::{Config, SameSite, SetCookies, envelope};
 
 /// The whole header's value must be shorter than this: browsers promise to keep 4,096 bytes of name, value and
 /// attributes together (RFC 6265, section 6.1), and cut nothing but drop the cookie.
@@ -49,13 +51,16 @@ impl From<Unwritable> for MintError {
     }
 }
 
+/// The session's cookie, and beside a Strict one the marker, which ends with it.
 pub(super) fn write(
     config: &Config,
+    names: &Names,
     ring: &KeyRing,
+    random: &dyn Random,
     session: &Session,
     host: &str,
     now: Timestamp,
-) -> Result<HeaderValue, Unwritable> {
+) -> Result<SetCookies, Unwritable> {
     // What the cookie says, which is whole seconds, and not what the session would have said.
     let left = Timestamp::from_seconds(session.expires_at.seconds()).since(now);
     let life = left.saturating_sub(config.expiry_margin);
@@ -63,33 +68,66 @@ pub(super) fn write(
     if life.as_secs() == 0 {
         return Err(Unwritable::TooShort { left, margin: config.expiry_margin });
     }
-    let value = signed::seal(session, &config.name, ring.signing(now));
-    let text = with_attributes(config, &value, host, life.as_secs(), now.plus(life));
+    let value = envelope::write(config.protection, session, &names.session, ring.signing(now), random);
+    let text = within(life, now, cookie(config, &names.session, &value, config.same_site, host));
     if text.len() >= LIMIT {
         return Err(Unwritable::TooLarge { size: text.len(), limit: LIMIT });
     }
-    Ok(header(text))
+    let marker = marker(config, names, MARKED, host).map(|marker| header(within(life, now, marker)));
+    Ok(SetCookies { session: header(text), marker })
 }
 
-pub(super) fn expire(config: &Config, host: &str) -> HeaderValue {
-    header(with_attributes(config, "", host, 0, Timestamp::from_seconds(0)))
+/// Takes away what [`write()`] has set.
+pub(super) fn expire(config: &Config, names: &Names, host: &str) -> SetCookies {
+    let epoch = |cookie| header(within(Duration::ZERO, Timestamp::from_seconds(0), cookie));
+    let marker = marker(config, names, "", host).map(epoch);
+    SetCookies { session: epoch(cookie(config, &names.session, "", config.same_site, host)), marker }
 }
 
-fn with_attributes(config: &Config, value: &str, host: &str, max_age: u64, expires: Timestamp) -> String {
-    let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-    let date = OffsetDateTime::from_unix_timestamp(seconds(expires.seconds().min(LAST_DATE)))
-        .expect("the calendar reaches to the year 9999");
-    let mut cookie = Cookie::build((config.name.as_str(), value))
-        .secure(true)
-        .http_only(true)
-        .same_site(config.same_site.into())
-        .path(config.path.as_str())
-        .max_age(time::Duration::seconds(seconds(max_age)))
-        .expires(date);
-    if let Some(domain) = config.domain.as_deref().filter(|domain| lies_under(host, domain)) {
+/// The cookie that tells the next request what was tried.
+pub(super) fn hop(config: &Config, names: &Names, hop: Hop, host: &str, now: Timestamp) -> HeaderValue {
+    let value = hop.value();
+    header(within(HOP_LIFE, now, cookie(config, &names.hop, &value, SameSite::Lax, host)))
+}
+
+/// Takes the session cookie's name away from one place. Without `Expires`, which only browsers from before RFC 6265
+/// need: there are many of these in an answer.
+pub(super) fn clear(config: &Config, domain: Option<&str>, path: &str) -> HeaderValue {
+    let mut cookie = bare(&config.name, "", config.same_site).path(path).max_age(time::Duration::ZERO);
+    if let Some(domain) = domain {
         cookie = cookie.domain(domain);
     }
-    cookie.to_string()
+    header(cookie.to_string())
+}
+
+/// The domain of our own cookies for a visitor of `host`, where one is written at all.
+pub(super) fn domain<'c>(config: &'c Config, host: &str) -> Option<&'c str> {
+    config.domain.as_deref().filter(|domain| lies_under(host, domain))
+}
+
+/// Lax, so that it comes along where a link on another site leads here and the Strict cookie stays behind.
+fn marker<'c>(config: &'c Config, names: &'c Names, value: &'c str, host: &str) -> Option<CookieBuilder<'c>> {
+    (config.same_site == SameSite::Strict).then(|| cookie(config, &names.marker, value, SameSite::Lax, host))
+}
+
+fn cookie<'c>(config: &'c Config, name: &'c str, value: &'c str, same_site: SameSite, host: &str) -> CookieBuilder<'c> {
+    let cookie = bare(name, value, same_site).path(config.path.as_str());
+    match domain(config, host) {
+        Some(domain) => cookie.domain(domain),
+        None => cookie,
+    }
+}
+
+fn bare<'c>(name: &'c str, value: &'c str, same_site: SameSite) -> CookieBuilder<'c> {
+    Cookie::build((name, value)).secure(true).http_only(true).same_site(same_site.into())
+}
+
+/// For `life` from `now` on. Without one it is an order to delete, and the date a moment long past.
+fn within(life: Duration, now: Timestamp, cookie: CookieBuilder<'_>) -> String {
+    let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    let date = OffsetDateTime::from_unix_timestamp(seconds(now.plus(life).seconds().min(LAST_DATE)))
+        .expect("the calendar reaches to the year 9999");
+    cookie.max_age(time::Duration::seconds(seconds(life.as_secs()))).expires(date).to_string()
 }
 
 /// RFC 6265bis, section 5.1.3: browsers refuse a cookie for a domain that its host does not lie under.

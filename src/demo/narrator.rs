@@ -82,6 +82,9 @@ impl fmt::Display for Told<'_> {
             Event::CookieRejected { reading, policy } => {
                 write!(f, "rejected  {request}  the cookie is {} (the route says {policy})", reading.as_str())
             }
+            Event::Conflicted { policy } => {
+                write!(f, "conflict  {request}  good cookies of different sessions, on a path that is {policy}")
+            }
             Event::MintFailed { error, waited } => {
                 write!(f, "failed    {request}  no session after {} ms: {error}", waited.as_millis())
             }

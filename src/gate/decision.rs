@@ -1,6 +1,6 @@
 //! The decision, as one pure function: no clock, no IO, no logging. Its table in the tests is the whole truth.
 
-use crate::cookie::Reading;
+use crate::cookie::{Hop, Reading};
 use crate::policy::{OnMintFailure, OnMissing, Policy, Rules};
 use crate::refusal::Code;
 
@@ -13,6 +13,25 @@ pub struct Facts {
     pub navigation: bool,
     /// A CORS preflight, which carries no cookie by definition.
     pub preflight: bool,
+    /// Who led here.
+    pub initiator: Initiator,
+    /// A navigation that brings the marker of a Strict session cookie without the cookie, which may only have been held
+    /// back.
+    pub marked: bool,
+    /// What the answers before it have tried.
+    pub hop: Hop,
+}
+
+/// Who led to a request, as `Sec-Fetch-Site` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Initiator {
+    /// It does not say.
+    #[default]
+    Unknown,
+    /// The site itself, or the visitor by hand.
+    Own,
+    /// Another site.
+    Foreign,
 }
 
 /// What is to be done.
@@ -20,6 +39,8 @@ pub struct Facts {
 pub enum Decision<'a> {
     /// The request passes, and the site hears of no session.
     Pass,
+    /// The same, and the answer clears planted twins of the cookie away.
+    Clear,
     /// The request passes with the session of its cookie.
     Identify,
     /// A session is minted, and the request passes with it.
@@ -27,6 +48,9 @@ pub enum Decision<'a> {
         /// What happens when it cannot be had.
         otherwise: OnMintFailure,
     },
+    /// A page that asks for the same again, from here instead of from elsewhere. It remembers what was tried, and
+    /// clears twins away where that is what was.
+    Reload(Hop),
     /// 303 to a path of the same host.
     Redirect(&'a str),
     /// The request goes no further.
@@ -55,9 +79,13 @@ fn issue(otherwise: OnMintFailure, reading: Reading, facts: Facts) -> Decision<'
     match reading {
         Reading::Valid => Decision::Identify,
         // Whose session it is cannot be known, and minting a third would not tell either.
-        Reading::Conflict => Decision::Pass,
+        Reading::Conflict => Decision::Clear,
+        _ if !facts.visit => Decision::Pass,
+        // A session of the visitor's own may be there and would be lost to a new one.
+        Reading::Absent if facts.marked && facts.initiator == Initiator::Foreign => Decision::Pass,
+        Reading::Absent if may_be_held_back(facts) => Decision::Reload(Hop::Arrived(1)),
         Reading::Absent | Reading::Expired | Reading::Outdated | Reading::Forged | Reading::Malformed => {
-            if facts.visit { Decision::Mint { otherwise } } else { Decision::Pass }
+            Decision::Mint { otherwise }
         }
     }
 }
@@ -66,6 +94,11 @@ fn require(on_missing: &OnMissing, reading: Reading, facts: Facts) -> Decision<'
     let required = Decision::Refuse { code: Code::SessionRequired, expire: false };
     match reading {
         Reading::Valid => Decision::Identify,
+        Reading::Absent if facts.marked && facts.initiator == Initiator::Foreign => {
+            // Even when that was tried in vain, nothing is minted over a session that may be there.
+            facts.hop.next_arrival().map_or(required, Decision::Reload)
+        }
+        Reading::Absent if may_be_held_back(facts) => Decision::Reload(Hop::Arrived(1)),
         Reading::Absent | Reading::Expired | Reading::Outdated => match on_missing {
             // Whoever has no session does not pass here, so a failure to mint can only refuse.
             OnMissing::Issue if facts.visit => Decision::Mint { otherwise: OnMintFailure::Refuse },
@@ -75,8 +108,15 @@ fn require(on_missing: &OnMissing, reading: Reading, facts: Facts) -> Decision<'
         Reading::Forged | Reading::Malformed => {
             Decision::Refuse { code: Code::SessionInvalid, expire: facts.navigation }
         }
+        Reading::Conflict if facts.navigation && facts.hop != Hop::Cleared => Decision::Reload(Hop::Cleared),
         Reading::Conflict => Decision::Refuse { code: Code::SessionInvalid, expire: false },
     }
+}
+
+/// Whether the Strict cookie of a browser that does not say who led here may have been held back. Once we have led here
+/// ourselves, it is simply missing.
+fn may_be_held_back(facts: Facts) -> bool {
+    facts.marked && facts.initiator == Initiator::Unknown && facts.hop == Hop::None
 }
 
 #[cfg(test)]
@@ -93,10 +133,17 @@ mod tests {
         Reading::Conflict,
     ];
 
-    const VISIT: Facts = Facts { visit: true, navigation: true, preflight: false };
-    const NAVIGATION: Facts = Facts { visit: false, navigation: true, preflight: false };
-    const FETCH: Facts = Facts { visit: false, navigation: false, preflight: false };
-    const PREFLIGHT: Facts = Facts { visit: false, navigation: false, preflight: true };
+    const FETCH: Facts = Facts {
+        visit: false,
+        navigation: false,
+        preflight: false,
+        initiator: Initiator::Unknown,
+        marked: false,
+        hop: Hop::None,
+    };
+    const NAVIGATION: Facts = Facts { navigation: true, ..FETCH };
+    const VISIT: Facts = Facts { visit: true, ..NAVIGATION };
+    const PREFLIGHT: Facts = Facts { preflight: true, ..FETCH };
 
     fn rules(policy: Policy, on_missing: OnMissing, on_mint_failure: OnMintFailure) -> Rules {
         Rules { policy, on_missing, on_mint_failure }
@@ -104,12 +151,13 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table() {
-        use Decision::{Identify, Pass, Redirect};
+        use Decision::{Clear, Identify, Pass, Redirect};
         use OnMintFailure as Failure;
         let redirect = OnMissing::Redirect("/hello".to_owned());
         let mint = |otherwise| Decision::Mint { otherwise };
         let required = Decision::Refuse { code: Code::SessionRequired, expire: false };
         let invalid = |expire| Decision::Refuse { code: Code::SessionInvalid, expire };
+        let reload = Decision::Reload(Hop::Cleared);
 
         let open = rules(Policy::Open, OnMissing::Refuse, Failure::Pass);
         let issue = rules(Policy::Issue, OnMissing::Refuse, Failure::Pass);
@@ -124,16 +172,16 @@ mod tests {
             // rules                      Valid     Absent               Expired              Outdated             Forged               Malformed            Conflict
             (&open,    VISIT,            [Pass,     Pass,                Pass,                Pass,                Pass,                Pass,                Pass]),
             (&open,    FETCH,            [Pass,     Pass,                Pass,                Pass,                Pass,                Pass,                Pass]),
-            (&issue,   VISIT,            [Identify, mint(Failure::Pass), mint(Failure::Pass), mint(Failure::Pass), mint(Failure::Pass), mint(Failure::Pass), Pass]),
-            (&issue,   NAVIGATION,       [Identify, Pass,                Pass,                Pass,                Pass,                Pass,                Pass]),
-            (&issue,   FETCH,            [Identify, Pass,                Pass,                Pass,                Pass,                Pass,                Pass]),
-            (&issue_or_503, VISIT,       [Identify, mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), Pass]),
-            (&require, VISIT,            [Identify, required,            required,            required,            invalid(true),       invalid(true),       invalid(false)]),
+            (&issue,   VISIT,            [Identify, mint(Failure::Pass), mint(Failure::Pass), mint(Failure::Pass), mint(Failure::Pass), mint(Failure::Pass), Clear]),
+            (&issue,   NAVIGATION,       [Identify, Pass,                Pass,                Pass,                Pass,                Pass,                Clear]),
+            (&issue,   FETCH,            [Identify, Pass,                Pass,                Pass,                Pass,                Pass,                Clear]),
+            (&issue_or_503, VISIT,       [Identify, mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), Clear]),
+            (&require, VISIT,            [Identify, required,            required,            required,            invalid(true),       invalid(true),       reload]),
             (&require, FETCH,            [Identify, required,            required,            required,            invalid(false),      invalid(false),      invalid(false)]),
-            (&require_issue, VISIT,      [Identify, mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), invalid(true), invalid(true),       invalid(false)]),
+            (&require_issue, VISIT,      [Identify, mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), invalid(true), invalid(true),       reload]),
             (&require_issue, FETCH,      [Identify, required,            required,            required,            invalid(false),      invalid(false),      invalid(false)]),
-            (&require_issue_pass, VISIT, [Identify, mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), invalid(true), invalid(true),       invalid(false)]),
-            (&require_redirect, VISIT,   [Identify, Redirect("/hello"),  Redirect("/hello"),  Redirect("/hello"),  invalid(true),       invalid(true),       invalid(false)]),
+            (&require_issue_pass, VISIT, [Identify, mint(Failure::Refuse), mint(Failure::Refuse), mint(Failure::Refuse), invalid(true), invalid(true),       reload]),
+            (&require_redirect, VISIT,   [Identify, Redirect("/hello"),  Redirect("/hello"),  Redirect("/hello"),  invalid(true),       invalid(true),       reload]),
             (&require_redirect, FETCH,   [Identify, required,            required,            required,            invalid(false),      invalid(false),      invalid(false)]),
             (&require, PREFLIGHT,        [Pass,     Pass,                Pass,                Pass,                Pass,                Pass,                Pass]),
             (&issue,   PREFLIGHT,        [Pass,     Pass,                Pass,                Pass,                Pass,                Pass,                Pass]),
@@ -142,6 +190,69 @@ mod tests {
             for (reading, expected) in READINGS.into_iter().zip(expected) {
                 assert_eq!(decide(rules, reading, *facts), *expected, "{rules:?} {reading:?} {facts:?}");
             }
+        }
+    }
+
+    /// Arrivals: the marker came, and the session did not. Without the marker, or with a Lax cookie, which has none, the
+    /// table above holds whoever led here.
+    #[test]
+    fn every_row_of_an_arrival() {
+        use Decision::{Pass, Redirect, Reload};
+        use Initiator::{Foreign, Own, Unknown};
+        let rules = |policy, on_missing| rules(policy, on_missing, OnMintFailure::Pass);
+        let issue = rules(Policy::Issue, OnMissing::Refuse);
+        let require = rules(Policy::Require, OnMissing::Refuse);
+        let require_issue = rules(Policy::Require, OnMissing::Issue);
+        let require_redirect = rules(Policy::Require, OnMissing::Redirect("/hello".to_owned()));
+        let mint = Decision::Mint { otherwise: OnMintFailure::Pass };
+        let mint_or_503 = Decision::Mint { otherwise: OnMintFailure::Refuse };
+        let required = Decision::Refuse { code: Code::SessionRequired, expire: false };
+        let first = Reload(Hop::Arrived(1));
+        let second = Reload(Hop::Arrived(2));
+
+        #[rustfmt::skip]
+        let table: &[(Initiator, Hop, [Decision<'_>; 4])] = &[
+            //                          issue  require   or issue     or redirect
+            (Foreign, Hop::None,       [Pass,  first,    first,       first]),
+            (Foreign, Hop::Arrived(1), [Pass,  second,   second,      second]),
+            (Foreign, Hop::Arrived(5), [Pass,  required, required,    required]),
+            (Foreign, Hop::Cleared,    [Pass,  required, required,    required]),
+            (Unknown, Hop::None,       [first, first,    first,       first]),
+            (Unknown, Hop::Arrived(1), [mint,  required, mint_or_503, Redirect("/hello")]),
+            (Unknown, Hop::Cleared,    [mint,  required, mint_or_503, Redirect("/hello")]),
+            (Own,     Hop::None,       [mint,  required, mint_or_503, Redirect("/hello")]),
+            (Own,     Hop::Arrived(1), [mint,  required, mint_or_503, Redirect("/hello")]),
+        ];
+        let policies = [&issue, &require, &require_issue, &require_redirect];
+        for (initiator, hop, expected) in table {
+            let arrival = Facts { initiator: *initiator, marked: true, hop: *hop, ..VISIT };
+            for (rules, expected) in policies.iter().zip(expected) {
+                assert_eq!(decide(rules, Reading::Absent, arrival), *expected, "{rules:?} {arrival:?}");
+
+                let unmarked = Facts { marked: false, ..arrival };
+                assert_eq!(decide(rules, Reading::Absent, unmarked), decide(rules, Reading::Absent, VISIT));
+                for reading in READINGS.into_iter().filter(|reading| *reading != Reading::Absent) {
+                    let decision = decide(rules, reading, Facts { hop: Hop::None, ..arrival });
+                    assert_eq!(decision, decide(rules, reading, VISIT), "a cookie that came is read as it is");
+                }
+            }
+            // What would not mint anyway need not arrive.
+            let elsewhere = Facts { visit: false, ..arrival };
+            assert_eq!(decide(&issue, Reading::Absent, elsewhere), Pass, "{elsewhere:?}");
+        }
+    }
+
+    #[test]
+    fn twins_are_cleared_once_and_then_refused() {
+        let require = rules(Policy::Require, OnMissing::Issue, OnMintFailure::Refuse);
+        let refused = Decision::Refuse { code: Code::SessionInvalid, expire: false };
+        for (hop, expected) in [
+            (Hop::None, Decision::Reload(Hop::Cleared)),
+            (Hop::Arrived(1), Decision::Reload(Hop::Cleared)),
+            (Hop::Cleared, refused),
+        ] {
+            assert_eq!(decide(&require, Reading::Conflict, Facts { hop, ..VISIT }), expected, "{hop:?}");
+            assert_eq!(decide(&require, Reading::Conflict, Facts { hop, ..FETCH }), refused, "{hop:?}");
         }
     }
 
@@ -155,7 +266,10 @@ mod tests {
                 READINGS.iter().flat_map(|reading| [VISIT, NAVIGATION, FETCH].map(|facts| (reading, facts)))
             {
                 let decision = decide(&rules, *reading, facts);
-                let lets_in = matches!(decision, Decision::Pass | Decision::Mint { otherwise: OnMintFailure::Pass });
+                let lets_in = matches!(
+                    decision,
+                    Decision::Pass | Decision::Clear | Decision::Mint { otherwise: OnMintFailure::Pass }
+                );
                 assert!(!lets_in, "{rules:?} {reading:?} {facts:?}");
                 assert_eq!(decision == Decision::Identify, *reading == Reading::Valid);
             }

@@ -1,28 +1,32 @@
 //! What the gate does to an answer on its way out.
 
-use http::header::{CACHE_CONTROL, EXPIRES, HeaderName, HeaderValue, PRAGMA, SET_COOKIE};
+use http::header::{CACHE_CONTROL, EXPIRES, Entry, HeaderName, HeaderValue, PRAGMA, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
 use crate::cookie::Jar;
 
-/// Takes away the cookies of our name that the site tried to set: a misconfiguration, since they would take the
-/// visitor's session away. Says whether there were any.
-pub(super) fn drop_our_cookies(headers: &mut HeaderMap, jar: &Jar) -> bool {
-    if !headers.get_all(SET_COOKIE).iter().any(|value| jar.is_ours(value)) {
-        return false;
+/// Takes away our cookies where the site tried to set them, and tells of each: a misconfiguration, since they would
+/// take the visitor's session away.
+pub(super) fn drop_our_cookies(headers: &mut HeaderMap, jar: &Jar, mut tell: impl FnMut(&str)) {
+    let Entry::Occupied(set) = headers.entry(SET_COOKIE) else { return };
+    if set.iter().all(|value| jar.set_by(value).is_none()) {
+        return;
     }
-    let kept: Vec<HeaderValue> =
-        headers.get_all(SET_COOKIE).iter().filter(|value| !jar.is_ours(value)).cloned().collect();
-    headers.remove(SET_COOKIE);
-    for value in kept {
-        headers.append(SET_COOKIE, value);
+    let (_, all) = set.remove_entry_mult();
+    let all: Vec<HeaderValue> = all.collect();
+    for value in all {
+        match jar.set_by(&value) {
+            Some(name) => tell(name),
+            None => drop(headers.append(SET_COOKIE, value)),
+        }
     }
-    true
 }
 
-/// Sets the visitor's cookie, and sees to it that no shared cache hands it to another.
-pub(super) fn set_cookie(headers: &mut HeaderMap, cookie: HeaderValue) {
-    headers.append(SET_COOKIE, cookie);
+/// Sets the visitor's cookies, and sees to it that no shared cache hands them to another.
+pub(super) fn set_cookies(headers: &mut HeaderMap, cookies: impl IntoIterator<Item = HeaderValue>) {
+    for cookie in cookies {
+        headers.append(SET_COOKIE, cookie);
+    }
     let lifting: Vec<HeaderName> = headers.keys().filter(|name| speaks_to_caches(name)).cloned().collect();
     for name in lifting {
         headers.remove(name);
@@ -72,7 +76,7 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        set_cookie(&mut headers, HeaderValue::from_static("ours=1"));
+        set_cookies(&mut headers, [HeaderValue::from_static("ours=1")]);
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["cache-control", "etag", "set-cookie"]);

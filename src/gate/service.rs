@@ -4,11 +4,9 @@
 //! boxed, locked or waited for. Only minting waits, and for that the future moves to the heap.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,20 +14,20 @@ use http::header::{CACHE_CONTROL, HOST, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{Either, Full};
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::context::{Connection, Context, Entry};
-use crate::cookie::Reading;
+use crate::cookie::{Hop, Reading, SetCookies};
 use crate::event::Event;
 use crate::policy::{OnMintFailure, Policy, Rules};
 use crate::refusal::{Addressee, Code, Refusal};
 use crate::routes::Matched;
 use crate::session::{MintError, Session};
 
-use super::decision::{Decision, decide};
-use super::{Gate, response, visit};
+use super::decision::{Decision, Facts, Initiator, decide};
+use super::future::GateFuture;
+use super::{Gate, reload, response, visit};
 
 /// Puts a [`Gate`] around a service.
 #[derive(Clone, Debug)]
@@ -79,25 +77,32 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let visit = Visit::of(&self.gate, &request);
-        let facts = visit::facts(&request, &self.gate.config);
         let (reading, session) = visit.read_cookie(request.headers());
+        let facts = visit.facts(&request, reading);
         if self.gate.config.strip_from_upstream {
             self.gate.jar.strip(request.headers_mut());
         }
         match decide(&visit.rules, reading, facts) {
             Decision::Pass => {
-                visit.note(|entry| entry.decision = Some("pass"));
-                GateFuture::passing(self.inner.call(request), visit)
+                let held_back = facts.marked && facts.initiator == Initiator::Foreign;
+                visit.note_way("pass", held_back.then_some("arrival"));
+                GateFuture::passing(self.inner.call(request), visit, Vec::new())
+            }
+            Decision::Clear => {
+                visit.note_way("pass", Some(reading.as_str()));
+                let twins = visit.twins(&request);
+                GateFuture::passing(self.inner.call(request), visit, twins)
             }
             Decision::Identify => {
-                visit.note(|entry| entry.decision = Some("pass"));
+                visit.note_way("pass", None);
                 request.extensions_mut().extend(session.map(extension).unwrap_or_default());
-                GateFuture::passing(self.inner.call(request), visit)
+                GateFuture::passing(self.inner.call(request), visit, Vec::new())
             }
             Decision::Redirect(path) => {
-                visit.note(|entry| entry.decision = Some("redirect"));
+                visit.note_way("redirect", None);
                 GateFuture::answered(redirect(path))
             }
+            Decision::Reload(hop) => GateFuture::answered(visit.reload(hop, &request)),
             Decision::Refuse { code, expire } => {
                 let refusal = Refusal::new(code, reading.as_str());
                 GateFuture::answered(visit.refuse(&refusal, request.headers(), expire))
@@ -113,7 +118,7 @@ where
 }
 
 /// One request at the gate.
-struct Visit {
+pub(super) struct Visit {
     gate: Arc<Gate>,
     context: Option<Arc<Context>>,
     client: Option<IpAddr>,
@@ -147,9 +152,26 @@ impl Visit {
         match (verdict.session(), reading) {
             (Some(session), _) => self.tell(&Event::Verified { session }),
             (None, Reading::Absent) => {}
+            (None, Reading::Conflict) => self.tell(&Event::Conflicted { policy: self.rules.policy }),
             (None, _) => self.tell(&Event::CookieRejected { reading, policy: self.rules.policy }),
         }
         (reading, verdict.into_session())
+    }
+
+    /// What the decision is to know. On `open` it goes by nothing of it.
+    fn facts<B: Body>(&self, request: &Request<B>, reading: Reading) -> Facts {
+        let facts = visit::facts(request, &self.gate.config);
+        if self.rules.policy == Policy::Open {
+            return facts;
+        }
+        visit::with_companions(facts, reading, request.headers(), &self.gate.jar)
+    }
+
+    fn note_way(&self, decision: &'static str, reason: Option<&'static str>) {
+        self.note(|entry| {
+            entry.decision = Some(decision);
+            entry.reason = reason.map(Cow::Borrowed);
+        });
     }
 
     fn note(&self, fill: impl FnOnce(&mut Entry)) {
@@ -163,13 +185,30 @@ impl Visit {
     }
 
     fn refuse(&self, refusal: &Refusal, headers: &HeaderMap, expire: bool) -> Response<Full<Bytes>> {
-        let request_id = self.context.as_ref().map_or("", |context| context.request_id.as_str());
         let host = self.host(headers);
-        let mut response = self.gate.renderer.render(refusal, &Addressee::new(headers, &host, request_id));
+        let mut response = self.gate.renderer.render(refusal, &Addressee::new(headers, &host, self.request_id()));
         if expire {
-            response::set_cookie(response.headers_mut(), self.gate.jar.expire(&host));
+            response::set_cookies(response.headers_mut(), self.gate.jar.expire(&host));
         }
         response
+    }
+
+    /// The page that asks for the same again, and remembers that it did.
+    fn reload<B>(&self, hop: Hop, request: &Request<B>) -> Response<Full<Bytes>> {
+        let clears = hop == Hop::Cleared;
+        self.note_way("reload", Some(if clears { "conflict" } else { "arrival" }));
+        let mut cookies = if clears { self.twins(request) } else { Vec::new() };
+        cookies.push(self.gate.jar.remember(hop, &self.host(request.headers()), self.gate.clock.now()));
+        reload::page(self.request_id(), cookies)
+    }
+
+    /// What clears planted twins away.
+    fn twins<B>(&self, request: &Request<B>) -> Vec<HeaderValue> {
+        self.gate.jar.clear(&self.host(request.headers()), request.uri().path())
+    }
+
+    fn request_id(&self) -> &str {
+        self.context.as_ref().map_or("", |context| context.request_id.as_str())
     }
 
     /// The host as it was settled by the proxy; where the gate is worn without it, as the client wrote it.
@@ -185,8 +224,8 @@ impl Visit {
         }
     }
 
-    /// A session for this visit, and the cookie that carries it.
-    async fn mint(&self, host: &str, is_browser: bool) -> Result<(Session, HeaderValue), NoSession> {
+    /// A session for this visit, and the cookies that carry it.
+    async fn mint(&self, host: &str, is_browser: bool) -> Result<(Session, SetCookies), NoSession> {
         if let Some(client) = self.client {
             self.gate.limiter.take(client, is_browser).map_err(NoSession::Limited)?;
         }
@@ -196,23 +235,28 @@ impl Visit {
             Ok(minted) => minted?,
             Err(_) => return Err(MintError::TimedOut { waited: budget }.into()),
         };
-        let cookie = self.gate.jar.write(&session, host, self.gate.clock.now()).map_err(MintError::from)?;
-        Ok((session, cookie))
+        let cookies = self.gate.jar.write(&session, host, self.gate.clock.now()).map_err(MintError::from)?;
+        Ok((session, cookies))
     }
 
-    /// The guarded service's answer, as it leaves.
-    fn finish<R>(&self, mut response: Response<R>, cookie: Option<HeaderValue>) -> Response<Either<R, Full<Bytes>>> {
+    /// The guarded service's answer, as it leaves, with the cookies that it is to set.
+    pub(super) fn finish<R>(
+        &self,
+        mut response: Response<R>,
+        cookies: Vec<HeaderValue>,
+    ) -> Response<Either<R, Full<Bytes>>> {
         let status = response.status();
         let headers = response.headers_mut();
-        if response::drop_our_cookies(headers, &self.gate.jar) {
-            self.tell(&Event::UpstreamSetOurCookie { name: self.gate.jar.name() });
-        }
-        match cookie {
-            Some(cookie) if response::can_carry_cookie(status) => response::set_cookie(headers, cookie),
-            // The site has heard of this session, so nobody else may get it: it lapses.
-            Some(_) => self.note(|entry| entry.reason = Some("the answer cannot carry a cookie".into())),
-            None if self.rules.policy == Policy::Require => response::keep_private(headers),
-            None => {}
+        response::drop_our_cookies(headers, &self.gate.jar, |name| self.tell(&Event::UpstreamSetOurCookie { name }));
+        if cookies.is_empty() {
+            if self.rules.policy == Policy::Require {
+                response::keep_private(headers);
+            }
+        } else if response::can_carry_cookie(status) {
+            response::set_cookies(headers, cookies);
+        } else {
+            // The site has heard of a session that was made for this, so nobody else may get it: it lapses.
+            self.note(|entry| entry.reason = Some("the answer cannot carry a cookie".into()));
         }
         response.map(Either::Left)
     }
@@ -245,7 +289,7 @@ where
     let waited = visit.gate.clock.uptime().saturating_sub(started);
     visit.note(|entry| entry.mint_time = Some(waited));
     match minted {
-        Ok((session, cookie)) => {
+        Ok((session, cookies)) => {
             visit.tell(&Event::Minted { session: &session, waited });
             visit.note(|entry| {
                 entry.decision = Some("mint");
@@ -257,7 +301,7 @@ where
             }
             request.extensions_mut().extend(extension(session));
             let response = inner.call(request).await?;
-            Ok(visit.finish(response, Some(cookie)))
+            Ok(visit.finish(response, cookies.into_iter().collect()))
         }
         Err(why) => {
             let refusal = visit.without_session(&why, waited);
@@ -268,7 +312,7 @@ where
                         entry.reason = Some(refusal.reason);
                     });
                     let response = inner.call(request).await?;
-                    Ok(visit.finish(response, None))
+                    Ok(visit.finish(response, Vec::new()))
                 }
                 OnMintFailure::Refuse => Ok(visit.refuse(&refusal, request.headers(), false).map(Either::Right)),
             }
@@ -307,65 +351,4 @@ fn redirect(path: &str) -> Response<Full<Bytes>> {
     response.headers_mut().insert(LOCATION, location);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// What a boxed way through the gate is.
-type Boxed<R, E> = Pin<Box<dyn Future<Output = Result<Response<Either<R, Full<Bytes>>>, E>> + Send>>;
-
-pin_project! {
-    /// A request on its way through the gate.
-    pub struct GateFuture<F, R, E> {
-        #[pin]
-        way: Way<F, R, E>,
-    }
-}
-
-pin_project! {
-    #[project = WayProjection]
-    enum Way<F, R, E> {
-        Passing { #[pin] inner: F, visit: Visit },
-        Minting { boxed: Boxed<R, E> },
-        Answered { response: Option<Response<Full<Bytes>>> },
-    }
-}
-
-impl<F, R, E> GateFuture<F, R, E> {
-    fn passing(inner: F, visit: Visit) -> Self {
-        Self { way: Way::Passing { inner, visit } }
-    }
-
-    fn minting(boxed: Boxed<R, E>) -> Self {
-        Self { way: Way::Minting { boxed } }
-    }
-
-    fn answered(response: Response<Full<Bytes>>) -> Self {
-        Self { way: Way::Answered { response: Some(response) } }
-    }
-}
-
-impl<F, R, E> Future for GateFuture<F, R, E>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = Result<Response<Either<R, Full<Bytes>>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        match self.project().way.project() {
-            WayProjection::Passing { inner, visit } => {
-                let response = ready!(inner.poll(cx))?;
-                Poll::Ready(Ok(visit.finish(response, None)))
-            }
-            WayProjection::Minting { boxed } => boxed.as_mut().poll(cx),
-            WayProjection::Answered { response } => {
-                let response = response.take().expect("a future is not polled after it was ready");
-                Poll::Ready(Ok(response.map(Either::Right)))
-            }
-        }
-    }
-}
-
-impl<F, R, E> fmt::Debug for GateFuture<F, R, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GateFuture").finish_non_exhaustive()
-    }
 }

@@ -1,13 +1,14 @@
 //! What kind of request this is. Sessions cost quota, so only a person's visit mints one.
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, UPGRADE};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::Body;
 
+use crate::cookie::{Jar, Reading};
 use crate::hygiene::Upgrade;
 use crate::routes::override_methods;
 
-use super::decision::Facts;
+use super::decision::{Facts, Initiator};
 use super::{Config, IssueOn};
 
 /// Sees what `request` is. Reads the head alone.
@@ -20,7 +21,37 @@ pub(super) fn facts<B: Body>(request: &Request<B>, config: &Config) -> Facts {
         // An upgrade's answer carries no cookie, so a session made for it would be lost.
         IssueOn::Any => !upgrade,
     };
-    Facts { visit: wanted && !never_mints(request.uri().path(), config), navigation, preflight: is_preflight(request) }
+    Facts {
+        visit: wanted && !never_mints(request.uri().path(), config),
+        navigation,
+        preflight: is_preflight(request),
+        initiator: initiator(headers),
+        ..Facts::default()
+    }
+}
+
+/// Adds what the companions of the session cookie say, where a decision depends on it: few requests come without a
+/// session, and fewer with two.
+pub(super) fn with_companions(facts: Facts, reading: Reading, headers: &HeaderMap, jar: &Jar) -> Facts {
+    match reading {
+        // A page that nobody has asked for yet would be reloaded for nobody.
+        Reading::Absent if facts.navigation && !is_speculative(headers) && jar.is_marked(headers) => {
+            Facts { marked: true, hop: jar.hop(headers), ..facts }
+        }
+        Reading::Conflict => Facts { hop: jar.hop(headers), ..facts },
+        _ => facts,
+    }
+}
+
+/// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>. A word that is not known, or one beside another, says
+/// nothing.
+fn initiator(headers: &HeaderMap) -> Initiator {
+    let mut said = headers.get_all("sec-fetch-site").iter();
+    match (said.next().map(HeaderValue::as_bytes), said.next()) {
+        (Some(b"cross-site"), None) => Initiator::Foreign,
+        (Some(b"same-origin" | b"same-site" | b"none"), None) => Initiator::Own,
+        _ => Initiator::Unknown,
+    }
 }
 
 /// `Upgrade` is hop-by-hop: behind the proxy's hygiene it stands in the extensions.
@@ -85,7 +116,6 @@ fn never_mints(path: &str, config: &Config) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::HeaderValue;
     use http_body_util::Full;
 
     use super::*;
@@ -131,6 +161,22 @@ mod tests {
         for (method, path, headers, expected) in table {
             let facts = facts(&request(method, path, headers), &config);
             assert_eq!(facts.visit, *expected, "{method} {path} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn who_led_here_is_what_the_browser_says() {
+        for (said, initiator) in [
+            (&["cross-site"][..], Initiator::Foreign),
+            (&["same-origin"], Initiator::Own),
+            (&["same-site"], Initiator::Own),
+            (&["none"], Initiator::Own),
+            (&[], Initiator::Unknown),
+            (&["Cross-Site"], Initiator::Unknown),
+            (&["none", "cross-site"], Initiator::Unknown),
+        ] {
+            let headers: Vec<_> = said.iter().map(|word| ("sec-fetch-site", *word)).collect();
+            assert_eq!(facts(&request("GET", "/", &headers), &Config::default()).initiator, initiator, "{said:?}");
         }
     }
 

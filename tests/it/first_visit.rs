@@ -135,3 +135,22 @@ async fn issue_on_any_mints_for_every_request_without_a_session() {
 fn mint_limit(others: i64) -> toml::Table {
     toml::Table::from_iter([("per".to_owned(), "1m".into()), ("others".to_owned(), others.into())])
 }
+
+#[tokio::test]
+async fn a_sealed_cookie_is_as_good_and_shows_nothing() {
+    let town = Town::planned(Plan::default().set("cookie.protection", "sealed")).await;
+    let mut visitor = town.visitor();
+    visitor.visit("/").await;
+    assert!(visitor.cookie.as_ref().unwrap().starts_with("e1.env-"), "{:?}", visitor.cookie);
+    assert_eq!(visitor.visit("/account/").await.status, 200);
+    assert_eq!(town.site_saw().headers["x-genesys-session-id"], town.genesys.sessions()[0].id.as_str());
+    assert_eq!(town.minted(), 1);
+
+    let signing = Town::raise().await;
+    assert_eq!(visitor_of(&signing, &visitor).visit("/account/").await.status, 200, "the other mode reads it as well");
+}
+
+/// The same person at another instance with the same key.
+fn visitor_of(town: &Town, visitor: &Visitor) -> Visitor {
+    town.visitor().holding(visitor.cookie.clone().unwrap())
+}

@@ -119,6 +119,7 @@ impl Sink for Notebook {
             Event::Minted { .. } => "minted",
             Event::Verified { .. } => "verified",
             Event::CookieRejected { .. } => "rejected",
+            Event::Conflicted { .. } => "conflicted",
             Event::MintFailed { .. } => "mint failed",
             Event::MintLimited => "mint limited",
             Event::Refused { .. } => "refused",

@@ -127,7 +127,8 @@ fn errors_have_types_below_the_wiring() {
 fn errors_become_responses_in_one_place() {
     // The gate's redirect and the plain listener's are no errors. Over HTTP/2 a head with too many fields never gets as
     // far as a request: it is answered as hyper answers it over HTTP/1.1, with a bare 431.
-    let others = ["refusal.rs", "gate/service.rs", "pipeline/redirect.rs", "server/exchange.rs", "demo"];
+    let others =
+        ["refusal.rs", "gate/service.rs", "gate/reload.rs", "pipeline/redirect.rs", "server/exchange.rs", "demo"];
     allow("makes a response", &others, |source| {
         ["Response::new", "Response::builder"].iter().flat_map(|word| source.lines_with(word)).collect()
     });

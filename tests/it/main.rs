@@ -14,6 +14,10 @@ mod protected;
 mod bad_cookies;
 /// Keys change under visitors who notice nothing.
 mod rotation;
+/// A visitor who comes from another site is known again, and never gets a second session for it.
+mod arrival;
+/// Of two good sessions in one request neither is used, and what was planted is cleared away.
+mod twins;
 /// Every row of Genesys' error table: what is tried again, and what is said.
 mod genesys_faults;
 /// When Genesys does not answer, the site stays up.

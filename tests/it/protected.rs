@@ -119,18 +119,3 @@ async fn a_method_in_a_header_does_not_open_another_door() {
         assert_eq!(town.visitor().ask(Method::POST, "/items/1", &[(name, "DELETE")]).await.status, 401, "{name}");
     }
 }
-
-#[tokio::test]
-async fn two_good_cookies_of_different_sessions_are_nobodys() {
-    let town = Town::raise().await;
-    let (mut one, mut other) = (town.visitor(), town.visitor());
-    one.visit("/").await;
-    other.visit("/").await;
-    let planted = format!("{}; genesys_session={}", one.cookie.clone().unwrap(), other.cookie.unwrap());
-    assert_eq!(one.holding(&planted).visit("/account/").await.status, 403);
-
-    let open = one.holding(&planted).visit("/").await;
-    assert_eq!(open.status, 200);
-    assert!(open.session_cookie().is_none(), "nothing is minted on top");
-    assert!(!town.site_saw().headers.contains_key("x-genesys-session-id"));
-}

@@ -206,7 +206,8 @@ fn guestpass_keys(folder: &Path, arguments: &[&str]) -> String {
 /// A session's cookie under the key that signs now.
 fn cookie(ring: &Path) -> String {
     let now = SystemClock::new().now();
-    let jar = Jar::new(cookie::Config::default(), keys::read(ring).unwrap().ring(), "o".to_owned());
+    let jar =
+        Jar::new(cookie::Config::default(), keys::read(ring).unwrap().ring(), "o".to_owned(), Arc::new(SystemRandom));
     let session = Session {
         id: "session".to_owned(),
         token: SecretText::new("token".to_owned()),
@@ -215,7 +216,7 @@ fn cookie(ring: &Path) -> String {
         expires_at: now.plus(Duration::from_secs(3600)),
     };
     let header = jar.write(&session, "localhost", now).unwrap();
-    header.to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned()
+    header.session.to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned()
 }
 
 #[tokio::test]
