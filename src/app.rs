@@ -3,8 +3,11 @@
 //! One current-thread runtime for each core carries the traffic: its own share of the connections, its own pipeline, its
 //! own upstream connections, so that the way of a request crosses no thread. One more runtime, in the background, mints.
 
+mod rehearsal;
 mod reload;
 mod worker;
+
+pub use self::rehearsal::Rehearsal;
 
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
@@ -138,7 +141,9 @@ pub fn start(config: Config, world: World) -> Result<Proxy> {
     let cores = cores(config.workers);
     let stop = Stop::default();
     let (ring, keeper) = reload::keys(&config.keys, &world)?;
-    let parts = parts(config, world, ring, minting.handle().clone())?;
+    let rest = Rest::new(config.genesys.clone(), Arc::clone(&world.clock), Arc::clone(&world.random))?;
+    let stock = Stock::new(Arc::new(rest), minting.handle().clone(), Arc::clone(&world.clock), config.warm_pool);
+    let parts = parts(config, world, ring, Arc::new(stock))?;
     // All of them are made before the first one starts, so that a failure leaves nothing running.
     let made = (0..cores).map(|_| Worker::new(&parts, &bound, &access_log.core(), stop.clone()));
     let made = made.collect::<Result<Vec<_>>>()?;
@@ -191,21 +196,13 @@ impl Drop for Proxy {
     }
 }
 
-fn parts(config: Config, world: World, ring: SharedRing, minting: runtime::Handle) -> Result<Parts> {
+fn parts(config: Config, world: World, ring: SharedRing, provider: Arc<dyn Provider>) -> Result<Parts> {
     let clock = &world.clock;
-    let rest = Rest::new(config.genesys.clone(), Arc::clone(clock), Arc::clone(&world.random))?;
-    let provider = Stock::new(Arc::new(rest), minting, Arc::clone(clock));
     let organization_id = provider.organization_id().to_owned();
     let jar = Jar::new(config.cookie.clone(), ring, organization_id, Arc::clone(&world.random));
     let renderer = Renderer::new(config.refusal_page.clone());
-    let gate = Gate::new(
-        jar,
-        Arc::new(provider),
-        config.gate.clone(),
-        renderer.clone(),
-        Arc::clone(clock),
-        Arc::clone(&world.sink),
-    );
+    let gate =
+        Gate::new(jar, provider, config.gate.clone(), renderer.clone(), Arc::clone(clock), Arc::clone(&world.sink));
     Ok(Parts {
         routes: Arc::new(Table::new(config.routes.clone())),
         admission: Admission::new(&config.limits, config.trust.clone()),

@@ -2,6 +2,7 @@
 
 mod demo;
 mod check;
+mod explain;
 mod run;
 mod inspect;
 mod keys;
@@ -51,6 +52,8 @@ enum Command {
     Check(check::Arguments),
     /// Run the proxy
     Run(run::Arguments),
+    /// Say what would happen to a request, and why, without sending it
+    Explain(explain::Arguments),
     /// Show what is inside a session cookie, and whether the proxy would take it
     Inspect(inspect::Arguments),
     /// Make, show and rotate the key ring, whose keys sign the cookies
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Run(arguments) => run::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Keys(arguments) => keys::run(arguments, &SystemClock::new(), &SystemRandom),
         Command::Simulate(arguments) => simulate::run(arguments),

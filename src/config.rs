@@ -43,6 +43,7 @@ use crate::genesys;
 use crate::keys;
 use crate::routes::Route;
 use crate::server::{Limits, Listener};
+use crate::stock;
 use crate::tls;
 
 /// Everything that was configured. Whoever holds one knows that it makes sense.
@@ -62,6 +63,8 @@ pub struct Config {
     pub hsts: Option<Duration>,
     /// How to reach Genesys.
     pub genesys: genesys::Config,
+    /// How many sessions are made ahead.
+    pub warm_pool: stock::Config,
     /// Who gets a session.
     pub gate: gate::Config,
     /// How the cookie is written.

@@ -250,11 +250,20 @@ impl Jar {
     /// Judges every cookie of our name and makes one reading of them for the request.
     #[must_use]
     pub fn read(&self, headers: &HeaderMap, now: Timestamp) -> Verdict {
+        self.judge_each(headers, now)
+            .map(|(verdict, _)| verdict)
+            .fold(Verdict::without_session(Reading::Absent, None), Verdict::and)
+    }
+
+    /// Judges each cookie of our name by itself, in the order of the headers.
+    pub fn judge_each<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (Verdict, Option<Flaw>)> + 'a {
         // One ring for all of them: a twin must not be judged by another one than its sibling.
         let ring = self.ring.load();
-        header::values(headers, &self.config.name)
-            .map(|value| self.judge_by(&ring, value, now).0)
-            .fold(Verdict::without_session(Reading::Absent, None), Verdict::and)
+        header::values(headers, &self.config.name).map(move |value| self.judge_by(&ring, value, now))
     }
 
     /// Judges one value by itself, and says why it is not good where it is not.

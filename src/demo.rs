@@ -88,6 +88,9 @@ client_id = "{client_id}"
 client_secret = "{client_secret}"
 organization_id = "{organization}"
 
+[session]
+warm_pool = {{ size = 8 }}
+
 [keys]
 secret = "{secret}"
 

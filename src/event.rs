@@ -7,19 +7,21 @@ use crate::context::Context;
 use crate::cookie::Reading;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
-use crate::session::{MintError, Session};
+use crate::session::{MintError, Session, Source};
 
 /// Something worth telling. Borrowed, since most listeners keep none of it. Never a token: a listener that needs one
 /// has no business here.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A visit got a session.
+    /// A visit got a session. Told when it is handed out, however long before it was made.
     Minted {
         /// The session.
         session: &'a Session,
         /// How long the visit waited for it.
         waited: Duration,
+        /// Whether it had to be made first.
+        source: Source,
     },
     /// A cookie was good.
     Verified {

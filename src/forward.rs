@@ -33,10 +33,11 @@ use tower_service::Service;
 
 use crate::clock::Clock;
 use crate::context::Context;
+use crate::hygiene;
 use crate::refusal::{Addressee, Code, Refusal, Renderer};
 use crate::routes::Matched;
 
-use self::exchange::{Destination, Exchange};
+use self::exchange::{Destination, Exchange, Outgoing};
 use self::pool::Pool;
 use self::upload::Upload;
 
@@ -183,6 +184,26 @@ impl Forward {
     pub fn new(upstreams: &[Upstream], around: Surroundings) -> Result<Self, Error> {
         let destinations = upstreams.iter().map(Destination::new).collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Inner { destinations, around })))
+    }
+
+    /// The head that would be sent for a request without a body, as HTTP/1.1 unless the upstream speaks nothing but
+    /// HTTP/2. Sends nothing and connects nowhere. It reads the same extensions as the service does.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, when it would not be sent at all.
+    pub fn rehearse(&self, head: Parts) -> Result<Request<()>, Refusal> {
+        let missing = |what| move || Refusal::new(Code::Internal, what);
+        let context = head.extensions.get::<Arc<Context>>().cloned().ok_or_else(missing("no context"))?;
+        let upstream = head.extensions.get::<Matched>().map(|matched| matched.upstream);
+        let to = upstream.and_then(|place| self.0.destinations.get(place));
+        let to = to.ok_or_else(missing("no upstream was matched"))?;
+        let websocket = head.extensions.get::<hygiene::Upgrade>().is_some();
+        let upload = Upload::new(http_body_util::Empty::<Bytes>::new());
+        let Outgoing { mut request, target } = Outgoing::new(to, &context, head, upload, websocket)?;
+        headers::shape(&mut request, &target, to.settings.server.protocol == Protocol::H2c, websocket)
+            .ok_or_else(|| Refusal::new(Code::BadRequest, "the host is no authority"))?;
+        Ok(request.map(drop))
     }
 }
 

@@ -15,6 +15,7 @@ mod visit;
 pub use self::decision::{Decision, Facts, Initiator, decide};
 pub use self::future::GateFuture;
 pub use self::service::{GateLayer, GateService};
+pub use self::visit::facts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,5 +109,11 @@ impl Gate {
     ) -> Self {
         let limiter = MintLimiter::new(config.mint_limit, Arc::clone(&clock));
         Self { jar, provider, config, limiter, renderer, clock, sink }
+    }
+
+    /// What it reads and writes cookies with.
+    #[must_use]
+    pub const fn jar(&self) -> &Jar {
+        &self.jar
     }
 }

@@ -95,11 +95,7 @@ impl Pipeline {
             Ok(response) => response.map(Either::Left),
             Err(refusal) => shared.renderer.render(&refusal, &addressee).map(Either::Right),
         };
-        shared.tell_refusal(&response, &context);
-        tell_request_id(response.headers_mut(), &context.request_id);
-        if let Some(hsts) = &shared.hsts {
-            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
-        }
+        shared.finish(&mut response, &context);
         exchange.respond(response)
     }
 
@@ -109,21 +105,43 @@ impl Pipeline {
         body: RequestBody,
         context: &Arc<Context>,
     ) -> Result<Response<Either<forward::Body, Full<Bytes>>>, Refusal> {
-        if let Some(error) = context.misaddressed {
-            return Err(error.into());
-        }
-        self.shared.limit(&head)?;
-        let keep = self.shared.route(&mut head, context)?;
-        hygiene::cleanse(&mut head, context.peer_is_trusted, keep);
-        head.extensions.insert(Arc::clone(context));
+        self.shared.admit(&mut head, context)?;
         let Ok(response) = self.gate.call(Request::from_parts(head, body)).await;
         Ok(response)
     }
 }
 
 impl Shared {
-    fn read_context(&self, head: &Parts, connection: Connection) -> Context {
+    /// Places a request.
+    #[must_use]
+    pub fn read_context(&self, head: &Parts, connection: Connection) -> Context {
         Context::read(head, connection, &self.trust, &*self.random, self.clock.uptime())
+    }
+
+    /// Everything in front of the gate: what is wrong with the request is refused, its route is found, and what its client
+    /// may not say is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, when the request goes no further.
+    pub fn admit(&self, head: &mut Parts, context: &Arc<Context>) -> Result<(), Refusal> {
+        if let Some(error) = context.misaddressed {
+            return Err(error.into());
+        }
+        self.limit(head)?;
+        let keep = self.route(head, context)?;
+        hygiene::cleanse(head, context.peer_is_trusted, keep);
+        head.extensions.insert(Arc::clone(context));
+        Ok(())
+    }
+
+    /// What every answer gets on its way out.
+    pub fn finish<B>(&self, response: &mut Response<B>, context: &Context) {
+        self.tell_refusal(response, context);
+        tell_request_id(response.headers_mut(), &context.request_id);
+        if let Some(hsts) = &self.hsts {
+            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
+        }
     }
 
     /// A body that says how large it is, and is too large, is refused before any of it is read. One that does not say

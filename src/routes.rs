@@ -6,7 +6,7 @@ mod pattern;
 
 pub use self::pattern::{HostPattern, PathPattern, PatternError};
 pub use self::readings::Rule;
-pub use self::table::{Table, Unroutable};
+pub use self::table::{Read, Table, Unroutable};
 
 use std::sync::Arc;
 

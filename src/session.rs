@@ -31,8 +31,36 @@ pub struct Session {
 /// What [`Provider::mint`] returns.
 pub type Minting<'a> = Pin<Box<dyn Future<Output = Result<Session, MintError>> + Send + 'a>>;
 
+/// How a visit came by its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// It had been made ahead, or for a visitor who then left: nobody waited for it.
+    Pool,
+    /// It was made while the visit waited.
+    Direct,
+}
+
+impl Source {
+    /// The word for it in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Direct => "direct",
+        }
+    }
+}
+
 /// Whoever can make a session.
 pub trait Provider: fmt::Debug + Send + Sync {
+    /// A session that is there already, for a visit that is about to ask for one. The gate asks this once for each such
+    /// visit, and [`Provider::mint`] only where there is none. It must not wait.
+    ///
+    /// A provider that keeps nothing in stock need not say anything of it.
+    fn at_hand(&self) -> Option<Session> {
+        None
+    }
+
     /// Makes one session. It is done or has failed within `budget`, which spans every attempt and wait.
     fn mint(&self, budget: Duration) -> Minting<'_>;
 

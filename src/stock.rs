@@ -1,11 +1,21 @@
-//! A provider around the provider: minting runs on a runtime of its own, and a session that nobody came to fetch goes
-//! to the next visit.
+//! A provider around the provider: minting runs on a runtime of its own, and what is there already goes to the next
+//! visit at once.
 //!
-//! A visitor who leaves while Genesys still answers does not stop the call: the session exists by then, and it cost
-//! quota. Nobody was told of it, so it is the next one's.
+//! Two things are kept. A visitor who leaves while Genesys still answers does not stop the call: the session exists by
+//! then, it cost quota, and nobody was told of it, so it is the next one's. And where a warm pool is configured,
+//! sessions are made ahead while visits come in ([`demand`] says how many, [`pool`] whether now is the time), so that a
+//! first visit does not wait for Genesys.
+//!
+//! Nothing is made ahead but on the heels of a visit, so that an idle site costs no quota. At any time at most
+//! [`Config::size`] sessions exist that nobody has asked for: in stock, under way, or thrown away unused. The last are
+//! forgotten at a tenth of the pace at which visits come, since otherwise a pool would be used up after a few quiet
+//! nights.
+
+mod demand;
+mod pool;
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,57 +25,90 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::session::{MintError, Minting, Provider, Session};
 
-/// A session that waited longer than this is left to lapse: its visitor should have nearly all of the lifetime that
-/// was asked for.
-const MAX_AGE: Duration = Duration::from_secs(60);
+use self::pool::Pool;
 
-/// More than a burst of impatient visitors leaves behind; past it, sessions lapse.
-const MAX_KEPT: usize = 1_024;
+/// How long a session that is made ahead may take. Nobody waits for it, so this only bounds how long it counts as under
+/// way: as long as visits usually wait.
+const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Sessions for the gate: those left over first, else freshly minted ones.
+/// How much is made ahead, and how long what is there is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Sessions that may be made ahead; 0 makes none.
+    pub size: usize,
+    /// How long a session waits for its visitor before it is thrown away: he should have nearly all of the lifetime that
+    /// was asked for.
+    pub max_age: Duration,
+    /// Sessions a second that the provider may make.
+    pub per_second: u32,
+}
+
+/// Sessions for the gate: those that are there first, else freshly minted ones.
 #[derive(Debug, Clone)]
 pub struct Stock {
     provider: Arc<dyn Provider>,
     runtime: Handle,
     clock: Arc<dyn Clock>,
-    left_over: Arc<Mutex<Vec<Session>>>,
+    pool: Arc<Mutex<Pool>>,
 }
 
 impl Stock {
     /// Mints with `provider`, on `runtime`.
     #[must_use]
-    pub fn new(provider: Arc<dyn Provider>, runtime: Handle, clock: Arc<dyn Clock>) -> Self {
-        Self { provider, runtime, clock, left_over: Arc::default() }
+    pub fn new(provider: Arc<dyn Provider>, runtime: Handle, clock: Arc<dyn Clock>, config: Config) -> Self {
+        Self { provider, runtime, clock, pool: Arc::new(Mutex::new(Pool::new(config))) }
     }
 
-    fn take(&self) -> Option<Session> {
-        let now = self.clock.now();
-        let mut kept = self.left_over.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|session| now.since(session.issued_at) < MAX_AGE && now < session.expires_at);
-        kept.pop()
+    /// Touched by visits that have no session, for moments in which nothing is waited for.
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, session: Session) {
-        let mut kept = self.left_over.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < MAX_KEPT {
-            kept.push(session);
+    /// Begins to make as many sessions ahead as are worth it now.
+    fn mint_ahead(&self) {
+        let count = self.pool().start(self.clock.uptime(), self.clock.now());
+        for _ in 0..count {
+            let stock = self.clone();
+            self.runtime.spawn(async move {
+                let began = stock.clock.uptime();
+                let minted = stock.provider.mint(PATIENCE).await;
+                if let Err(error) = &minted {
+                    tracing::debug!(%error, "no session could be made ahead");
+                }
+                stock.pool().put_ahead(minted, began, stock.clock.uptime());
+                stock.mint_ahead();
+            });
         }
+    }
+
+    fn put_left_over(&self, session: Session) {
+        self.pool().put_left_over(session, self.clock.uptime());
     }
 }
 
 impl Provider for Stock {
-    fn mint(&self, budget: Duration) -> Minting<'_> {
-        if let Some(session) = self.take() {
-            return Box::pin(std::future::ready(Ok(session)));
+    fn at_hand(&self) -> Option<Session> {
+        let session = self.pool().visit(self.clock.uptime(), self.clock.now());
+        if session.is_some() {
+            // Else the visit's own is asked for first, in a moment.
+            self.mint_ahead();
         }
+        session
+    }
+
+    fn mint(&self, budget: Duration) -> Minting<'_> {
         let (sender, receiver) = oneshot::channel();
         let stock = self.clone();
+        let wait = self.pool().begin(self.clock.uptime());
         self.runtime.spawn(async move {
             let minted = stock.provider.mint(budget).await;
+            stock.pool().end(wait, stock.clock.uptime(), &minted);
             if let Err(Ok(session)) = sender.send(minted) {
-                stock.put(session);
+                stock.put_left_over(session);
             }
+            stock.mint_ahead();
         });
+        self.mint_ahead();
         Box::pin(Waiting { receiver, stock: self })
     }
 
@@ -94,99 +137,10 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.receiver.close();
         if let Ok(Ok(session)) = self.receiver.try_recv() {
-            self.stock.put(session);
+            self.stock.put_left_over(session);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use tokio::sync::Semaphore;
-
-    use super::*;
-    use crate::clock::{ManualClock, Timestamp};
-    use crate::secret::SecretText;
-
-    const BUDGET: Duration = Duration::from_secs(3);
-
-    /// Mints one session for each permit.
-    #[derive(Debug)]
-    struct Slow {
-        permits: Semaphore,
-        minted: AtomicU32,
-        clock: Arc<ManualClock>,
-    }
-
-    impl Provider for Slow {
-        fn mint(&self, _budget: Duration) -> Minting<'_> {
-            Box::pin(async {
-                self.permits.acquire().await.unwrap().forget();
-                let number = self.minted.fetch_add(1, Ordering::Relaxed) + 1;
-                let now = self.clock.now();
-                Ok(Session {
-                    id: format!("session-{number}"),
-                    token: SecretText::new("t".repeat(43)),
-                    organization_id: "org".to_owned(),
-                    issued_at: now,
-                    expires_at: now.plus(Duration::from_secs(3_600)),
-                })
-            })
-        }
-
-        fn organization_id(&self) -> &'static str {
-            "org"
-        }
-    }
-
-    fn stock(permits: usize) -> (Stock, Arc<Slow>, Arc<ManualClock>) {
-        let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_790_000_000)));
-        let slow = Slow { permits: Semaphore::new(permits), minted: AtomicU32::new(0), clock: Arc::clone(&clock) };
-        let slow = Arc::new(slow);
-        let stock = Stock::new(Arc::clone(&slow) as Arc<dyn Provider>, Handle::current(), Arc::clone(&clock) as _);
-        (stock, slow, clock)
-    }
-
-    /// A visitor who leaves before there is a session.
-    async fn impatient(stock: &Stock, slow: &Slow) {
-        let mut visit = stock.mint(BUDGET);
-        assert!(futures_util::poll!(&mut visit).is_pending());
-        drop(visit);
-        slow.permits.add_permits(1);
-        while stock.left_over.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_session_that_nobody_fetched_goes_to_the_next_visit() {
-        let (stock, slow, _) = stock(0);
-        impatient(&stock, &slow).await;
-        assert_eq!(stock.mint(BUDGET).await.unwrap().id, "session-1");
-        slow.permits.add_permits(1);
-        assert_eq!(stock.mint(BUDGET).await.unwrap().id, "session-2", "and to nobody after that");
-    }
-
-    #[tokio::test]
-    async fn a_session_that_was_handed_over_unseen_is_not_lost() {
-        let (stock, slow, _) = stock(0);
-        let mut visit = stock.mint(BUDGET);
-        assert!(futures_util::poll!(&mut visit).is_pending());
-        slow.permits.add_permits(1);
-        while slow.minted.load(Ordering::Relaxed) == 0 {
-            tokio::task::yield_now().await;
-        }
-        drop(visit);
-        assert_eq!(stock.left_over.lock().unwrap().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_session_that_waited_too_long_lapses() {
-        let (stock, slow, clock) = stock(0);
-        impatient(&stock, &slow).await;
-        clock.advance(MAX_AGE);
-        slow.permits.add_permits(1);
-        assert_eq!(stock.mint(BUDGET).await.unwrap().id, "session-2");
-    }
-}
+mod tests;

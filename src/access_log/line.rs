@@ -75,6 +75,7 @@ impl Exchange {
             bytes_in: self.read.bytes(),
             duration_ms: milliseconds(duration),
             upstream_ms: entry.upstream_time.map(milliseconds),
+            mint: entry.mint,
             mint_ms: entry.mint_time.map(milliseconds),
             upstream: entry.upstream.as_deref(),
             route: entry.route.as_deref(),

@@ -19,6 +19,8 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) upstream_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mint: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mint_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) upstream: Option<&'a str>,

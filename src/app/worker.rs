@@ -86,17 +86,21 @@ where
 }
 
 fn pipeline(parts: &Parts, log: &CoreLog, tasks: &TaskTracker, stop: &Stop) -> Result<Pipeline> {
+    let forward = forward(parts, tasks, stop)?;
+    Ok(Pipeline::new(shared(parts, log), &GateLayer::new(Arc::clone(&parts.gate)), forward))
+}
+
+pub(super) fn forward(parts: &Parts, tasks: &TaskTracker, stop: &Stop) -> Result<Forward> {
     let around = Surroundings {
         renderer: parts.renderer.clone(),
         clock: Arc::clone(&parts.world.clock),
         drain: stop.drain.clone(),
         tunnels: tasks.clone(),
     };
-    let forward = Forward::new(&parts.config.upstreams, around)?;
-    Ok(Pipeline::new(shared(parts, log), &GateLayer::new(Arc::clone(&parts.gate)), forward))
+    Ok(Forward::new(&parts.config.upstreams, around)?)
 }
 
-fn shared(parts: &Parts, log: &CoreLog) -> Shared {
+pub(super) fn shared(parts: &Parts, log: &CoreLog) -> Shared {
     Shared {
         trust: parts.config.trust.clone(),
         log: log.clone(),

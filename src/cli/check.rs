@@ -92,7 +92,7 @@ fn listener_row(listener: &Listener, config: &Config) -> [String; 2] {
     [listener.address.to_string(), what]
 }
 
-fn server(server: &Server) -> String {
+pub(super) fn server(server: &Server) -> String {
     let scheme = match server.protocol {
         Protocol::Http => "http",
         Protocol::H2c => "h2c",

@@ -117,13 +117,13 @@ struct Known {
 
 /// The cookie in what was pasted.
 #[derive(Debug, PartialEq, Eq)]
-struct Found<'t> {
+pub(super) struct Found<'t> {
     name: &'t str,
-    value: &'t str,
+    pub(super) value: &'t str,
 }
 
 /// Takes the wanted cookie, or the one of the `usual` name, or the first that there is, out of what was pasted.
-fn find<'t>(text: &'t str, wanted: Option<&'t str>, usual: &'t str) -> Found<'t> {
+pub(super) fn find<'t>(text: &'t str, wanted: Option<&'t str>, usual: &'t str) -> Found<'t> {
     let text = text.trim();
     let mut pairs: Vec<_> =
         text.lines().flat_map(|line| in_a_header(line).or_else(|| in_a_jar(line)).unwrap_or_default()).collect();

@@ -21,6 +21,7 @@ pub(super) fn all(draft: &Draft, findings: &mut Findings) {
     something_is_served(draft, findings);
     addresses_are_different(draft, findings);
     listeners_have_certificates(draft, findings);
+    the_warm_pool_makes_sense(draft, findings);
     browsers_keep_the_cookie(draft, findings);
     the_cookie_reaches_its_routes(draft, findings);
     upstreams_are_different(draft, findings);
@@ -90,6 +91,29 @@ fn listeners_have_certificates(draft: &Draft, findings: &mut Findings) {
                 .help("take `tls = false` out of a listener, or take the certificates away");
         }
         _ => {}
+    }
+}
+
+fn the_warm_pool_makes_sense(draft: &Draft, findings: &mut Findings) {
+    let pool = &draft.session.warm_pool;
+    if let Some(genesys) = &draft.genesys
+        && pool.size > genesys.rate_limit as usize
+    {
+        let label = format!("`genesys.rate_limit` is {} a second", genesys.rate_limit);
+        findings
+            .warning(&pool.places.of("size"), "the warm pool is larger than what can be made in a second", label)
+            .help("make it smaller: filling it takes the whole budget for seconds, and what nobody fetches is lost");
+    }
+    if let Some(payload) = &draft.session.payload {
+        let lifetime = Duration::from_secs(u64::from(payload.expiration_seconds));
+        // What waited longer would be thrown away all the same: the stock hands out nothing older.
+        if pool.max_age > lifetime / 4 {
+            let label = format!("a session lasts {} s", lifetime.as_secs());
+            let title = "`session.warm_pool.max_age` is more than a quarter of a session's life";
+            findings
+                .error(&pool.places.of("max_age"), title, label)
+                .help(format!("write at most \"{}s\"", lifetime.as_secs() / 4));
+        }
     }
 }
 

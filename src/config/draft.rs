@@ -20,6 +20,7 @@ use crate::genesys;
 use crate::keys;
 use crate::routes::Route;
 use crate::server::{Limits, Listener};
+use crate::stock;
 use crate::tls;
 
 /// A process with more cores than this is not what the setting is for.
@@ -33,7 +34,7 @@ pub(super) struct Draft {
     pub(super) listeners: Vec<Entry<Listener>>,
     limits: Limits,
     pub(super) tls: Tls,
-    genesys: Option<genesys::Config>,
+    pub(super) genesys: Option<genesys::Config>,
     mint_timeout: Duration,
     pub(super) session: Session,
     pub(super) cookie: cookie::Config,
@@ -103,6 +104,12 @@ impl Draft {
             mint_timeout: self.mint_timeout,
             strip_from_upstream: self.strip_from_upstream,
         };
+        let genesys = self.genesys?;
+        let warm_pool = stock::Config {
+            size: self.session.warm_pool.size,
+            max_age: self.session.warm_pool.max_age,
+            per_second: genesys.rate_limit,
+        };
         Some(Config {
             workers: self.workers,
             refusal_page: self.refusal_page,
@@ -110,7 +117,8 @@ impl Draft {
             limits: self.limits,
             tls: terminates.then_some(tls),
             hsts: self.tls.hsts,
-            genesys: self.genesys?,
+            genesys,
+            warm_pool,
             gate,
             cookie: self.cookie,
             keys: self.keys?,

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::env;
 use super::findings::{At, Spot};
-use super::raw::Section;
+use super::raw::{Places, Section};
 use super::value::{self, Unfit};
 use crate::cookie::{self, Protection, SameSite};
 use crate::gate::{IssueOn, MintLimit};
@@ -45,13 +45,28 @@ const EXPIRATION_SECONDS: u32 = 3600;
 /// A carrier's whole network can share an address, so browsers get plenty; what is no browser hardly needs any.
 const MINT_LIMIT: MintLimit = MintLimit { per: Duration::from_secs(60), browsers: 600, others: 10 };
 
+/// A session that waited longer is thrown away: of the shortest that Genesys makes, four fifths are left then.
+const WARM_POOL_MAX_AGE: Duration = Duration::from_secs(60);
+
+/// Ten times of what Genesys grants an organization in the same second: more is a slip of the keyboard.
+const LARGEST_WARM_POOL: usize = 1_000;
+
 /// `[session]`: what goes to Genesys, and what the gate goes by.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) payload: Option<Payload>,
+    pub(super) warm_pool: WarmPool,
     pub(super) issue_on: IssueOn,
     pub(super) never_issue: Vec<PathPattern>,
     pub(super) mint_limit: MintLimit,
+}
+
+/// How much is made ahead. What it can be refilled with is said in `[genesys]`.
+#[derive(Debug)]
+pub(super) struct WarmPool {
+    pub(super) size: usize,
+    pub(super) max_age: Duration,
+    pub(super) places: Places,
 }
 
 /// `[genesys]`, and out of it `mint_timeout`, which is the gate's.
@@ -168,8 +183,14 @@ pub(super) fn session(section: &mut Section<'_>) -> Session {
         browsers: section.get("browsers", value::number(1..=u32::MAX)).unwrap_or(MINT_LIMIT.browsers),
         others: section.get("others", value::number(1..=u32::MAX)).unwrap_or(MINT_LIMIT.others),
     });
+    let warm_pool = section.table("warm_pool", |section| WarmPool {
+        size: section.get("size", value::number(0..=LARGEST_WARM_POOL)).unwrap_or(0),
+        max_age: section.get("max_age", value::duration).unwrap_or(WARM_POOL_MAX_AGE),
+        places: section.places().clone(),
+    });
     Session {
         payload,
+        warm_pool,
         issue_on: issue_on.unwrap_or_default(),
         never_issue: never_issue.unwrap_or_default(),
         mint_limit,

@@ -31,6 +31,8 @@ pub struct Entry {
     pub upstream: Option<Cow<'static, str>>,
     /// From handing the request to the upstream until its response's head.
     pub upstream_time: Option<Duration>,
+    /// How a visit came by its session, `pool` or `direct`; `failed` where none could be made.
+    pub mint: Option<&'static str>,
     /// How long a visit waited for its session.
     pub mint_time: Option<Duration>,
     /// Whether the response ended before it was whole.

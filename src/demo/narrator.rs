@@ -13,7 +13,7 @@ use std::thread;
 use crate::clock::Clock;
 use crate::context::Context;
 use crate::event::{Event, Sink};
-use crate::session::Session;
+use crate::session::{Session, Source};
 
 /// As many lines as may wait for the terminal.
 const QUEUE: usize = 256;
@@ -75,7 +75,10 @@ impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let request = Asked(self.context);
         match self.event {
-            Event::Minted { session, waited } => {
+            Event::Minted { session, source: Source::Pool, .. } => {
+                write!(f, "minted    {request}  session {} from the pool", short(session))
+            }
+            Event::Minted { session, waited, source: Source::Direct } => {
                 write!(f, "minted    {request}  session {} in {} ms", short(session), waited.as_millis())
             }
             Event::Verified { session } => write!(f, "verified  {request}  session {}", short(session)),

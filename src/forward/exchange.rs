@@ -48,6 +48,12 @@ pub(super) struct Exchange<'a> {
     version: Version,
 }
 
+/// A request as it goes out, but for the form that its connection's HTTP has for it.
+pub(super) struct Outgoing {
+    pub(super) request: Request<Upload>,
+    pub(super) target: Target,
+}
+
 /// Why there is no head.
 enum Failure {
     /// Nothing of it was sent: here it is again.
@@ -74,45 +80,15 @@ impl<'a> Exchange<'a> {
     }
 
     /// Sends the request and returns the response, its body still under way.
-    pub(super) async fn run(mut self, mut head: Parts) -> Result<Response<Body>, Refusal> {
-        if head.method == Method::CONNECT {
-            return Err(Refusal::new(Code::UpgradeRefused, "CONNECT is not for a reverse proxy"));
-        }
-        if self.websocket.is_some() && self.to.settings.server.protocol == Protocol::H2c {
-            return Err(Refusal::new(Code::UpgradeRefused, "the upstream speaks HTTP/2, over which none is offered"));
-        }
-        let target = self.target(&head)?;
-        let session = head.extensions.remove::<Arc<Session>>();
-        headers::tell_upstream(&mut head.headers, self.version, &self.context);
-        if let Some(session) = session {
-            headers::tell_identity(&mut head.headers, &session, self.to.settings.forward_token);
-        }
-        let mut request = Request::new(self.upload.clone());
-        *request.method_mut() = head.method;
-        *request.headers_mut() = head.headers;
+    pub(super) async fn run(mut self, head: Parts) -> Result<Response<Body>, Refusal> {
+        let websocket = self.websocket.is_some();
+        let Outgoing { request, target } = Outgoing::new(self.to, &self.context, head, self.upload.clone(), websocket)?;
 
         let handed_over = self.around.clock.uptime();
         let (response, link) = self.send(request, &target).await?;
         let waited = self.around.clock.uptime().saturating_sub(handed_over);
         self.context.record.note(|entry| entry.upstream_time = Some(waited));
         self.receive(response, link)
-    }
-
-    fn target(&self, head: &Parts) -> Result<Target, Refusal> {
-        let path = head.uri.path_and_query().cloned();
-        let path = path.ok_or_else(|| Refusal::new(Code::BadRequest, "the request names no path"))?;
-        // An absolute target may have no path (`http://host#x`), which is written as nothing though it reads as `/`.
-        let path = if path == "/" { PathAndQuery::from_static("/") } else { path };
-        let authority = match self.to.settings.host {
-            HostHeader::Preserve if !self.context.authority.is_empty() => {
-                let said = head.headers.get(HOST).filter(|said| *said == self.context.authority.as_str());
-                let said = said.cloned().map_or_else(|| HeaderValue::from_str(&self.context.authority), Ok);
-                said.map_err(|_| Refusal::new(Code::BadRequest, "the host cannot be written"))?
-            }
-            // HTTP/1.0 may name none, and HTTP/1.1 cannot do without.
-            HostHeader::Preserve | HostHeader::Upstream => self.to.own_host.clone(),
-        };
-        Ok(Target { path, authority, tls: matches!(self.to.settings.server.protocol, Protocol::Https(_)) })
     }
 
     /// Sends, and sends again on a new connection where nothing can have been acted on.
@@ -255,6 +231,53 @@ impl<'a> Exchange<'a> {
         };
         let code = if invalid { Code::UpstreamInvalid } else { Code::UpstreamUnreachable };
         Refusal::new(code, describe(error))
+    }
+}
+
+impl Outgoing {
+    /// Adds what the site is told. `websocket` says whether the client's connection can become one.
+    pub(super) fn new(
+        to: &Destination,
+        context: &Context,
+        mut head: Parts,
+        upload: Upload,
+        websocket: bool,
+    ) -> Result<Self, Refusal> {
+        if head.method == Method::CONNECT {
+            return Err(Refusal::new(Code::UpgradeRefused, "CONNECT is not for a reverse proxy"));
+        }
+        if websocket && to.settings.server.protocol == Protocol::H2c {
+            return Err(Refusal::new(Code::UpgradeRefused, "the upstream speaks HTTP/2, over which none is offered"));
+        }
+        let target = to.target(&head, context)?;
+        let session = head.extensions.remove::<Arc<Session>>();
+        headers::tell_upstream(&mut head.headers, head.version, context);
+        if let Some(session) = session {
+            headers::tell_identity(&mut head.headers, &session, to.settings.forward_token);
+        }
+        let mut request = Request::new(upload);
+        *request.method_mut() = head.method;
+        *request.headers_mut() = head.headers;
+        Ok(Self { request, target })
+    }
+}
+
+impl Destination {
+    fn target(&self, head: &Parts, context: &Context) -> Result<Target, Refusal> {
+        let path = head.uri.path_and_query().cloned();
+        let path = path.ok_or_else(|| Refusal::new(Code::BadRequest, "the request names no path"))?;
+        // An absolute target may have no path (`http://host#x`), which is written as nothing though it reads as `/`.
+        let path = if path == "/" { PathAndQuery::from_static("/") } else { path };
+        let authority = match self.settings.host {
+            HostHeader::Preserve if !context.authority.is_empty() => {
+                let said = head.headers.get(HOST).filter(|said| *said == context.authority.as_str());
+                let said = said.cloned().map_or_else(|| HeaderValue::from_str(&context.authority), Ok);
+                said.map_err(|_| Refusal::new(Code::BadRequest, "the host cannot be written"))?
+            }
+            // HTTP/1.0 may name none, and HTTP/1.1 cannot do without.
+            HostHeader::Preserve | HostHeader::Upstream => self.own_host.clone(),
+        };
+        Ok(Target { path, authority, tls: matches!(self.settings.server.protocol, Protocol::Https(_)) })
     }
 }
 

@@ -23,7 +23,7 @@ use crate::event::Event;
 use crate::policy::{OnMintFailure, Policy, Rules};
 use crate::refusal::{Addressee, Code, Refusal};
 use crate::routes::Matched;
-use crate::session::{MintError, Session};
+use crate::session::{MintError, Session, Source};
 
 use super::decision::{Decision, Facts, Initiator, decide};
 use super::future::GateFuture;
@@ -224,19 +224,24 @@ impl Visit {
         }
     }
 
-    /// A session for this visit, and the cookies that carry it.
-    async fn mint(&self, host: &str, is_browser: bool) -> Result<(Session, SetCookies), NoSession> {
+    /// A session for this visit, the cookies that carry it, and where it came from.
+    async fn mint(&self, host: &str, is_browser: bool) -> Result<(Session, SetCookies, Source), NoSession> {
         if let Some(client) = self.client {
             self.gate.limiter.take(client, is_browser).map_err(NoSession::Limited)?;
         }
-        let budget = self.gate.config.mint_timeout;
-        // The provider is bound to keep the budget; a visitor is not to wait for one that does not.
-        let session = match tokio::time::timeout(budget, self.gate.provider.mint(budget)).await {
-            Ok(minted) => minted?,
-            Err(_) => return Err(MintError::TimedOut { waited: budget }.into()),
+        let (session, source) = match self.gate.provider.at_hand() {
+            Some(session) => (session, Source::Pool),
+            None => (self.mint_directly().await?, Source::Direct),
         };
         let cookies = self.gate.jar.write(&session, host, self.gate.clock.now()).map_err(MintError::from)?;
-        Ok((session, cookies))
+        Ok((session, cookies, source))
+    }
+
+    async fn mint_directly(&self) -> Result<Session, MintError> {
+        let budget = self.gate.config.mint_timeout;
+        // The provider is bound to keep the budget; a visitor is not to wait for one that does not.
+        let minted = tokio::time::timeout(budget, self.gate.provider.mint(budget)).await;
+        minted.unwrap_or(Err(MintError::TimedOut { waited: budget }))
     }
 
     /// The guarded service's answer, as it leaves, with the cookies that it is to set.
@@ -289,10 +294,11 @@ where
     let waited = visit.gate.clock.uptime().saturating_sub(started);
     visit.note(|entry| entry.mint_time = Some(waited));
     match minted {
-        Ok((session, cookies)) => {
-            visit.tell(&Event::Minted { session: &session, waited });
+        Ok((session, cookies, source)) => {
+            visit.tell(&Event::Minted { session: &session, waited, source });
             visit.note(|entry| {
                 entry.decision = Some("mint");
+                entry.mint = Some(source.as_str());
                 entry.session_id = Some(session.id.clone());
             });
             // The answer is to be whole: a 304 or 206 could not carry the cookie.
@@ -330,6 +336,7 @@ impl Visit {
             }
             NoSession::Failed(error) => {
                 self.tell(&Event::MintFailed { error, waited });
+                self.note(|entry| entry.mint = Some("failed"));
                 // Where nothing better is known, a second: the next attempt is as likely to work as any.
                 let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
                 Refusal::new(Code::SessionUnavailable, error.code()).retry_after(wait)

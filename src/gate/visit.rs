@@ -12,7 +12,8 @@ use super::decision::{Facts, Initiator};
 use super::{Config, IssueOn};
 
 /// Sees what `request` is. Reads the head alone.
-pub(super) fn facts<B: Body>(request: &Request<B>, config: &Config) -> Facts {
+#[must_use]
+pub fn facts<B: Body>(request: &Request<B>, config: &Config) -> Facts {
     let headers = request.headers();
     let upgrade = is_upgrade(request);
     let navigation = *request.method() == Method::GET && !upgrade && is_navigation(headers);

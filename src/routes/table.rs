@@ -13,7 +13,7 @@ use crate::refusal::{Code, Refusal};
 
 use super::pattern::{Host, Literal, Segment, match_segments};
 use super::readings::{EncodedAs, Rule, is_plain, readings};
-use super::{EncodedSeparators, Matched, PathPattern, Route};
+use super::{EncodedSeparators, HostPattern, Matched, PathPattern, Route};
 
 /// How much of a path is repeated in the access log: enough to recognize it, too little to flood anything.
 const QUOTED: usize = 200;
@@ -40,6 +40,15 @@ impl From<Unroutable> for Refusal {
             Unroutable::BadPath { rule } => Self::new(Code::BadPath, rule),
         }
     }
+}
+
+/// One way of reading a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read<'t> {
+    /// What it is read as.
+    pub reading: String,
+    /// The routes that cover it, each with its host, in the order in which they are asked.
+    pub routes: Vec<(&'t HostPattern, &'t Matched)>,
 }
 
 /// All routes, in the order in which they are asked.
@@ -153,15 +162,44 @@ impl Table {
         }
     }
 
+    /// Every reading of `path` by itself, the one as it was received first, with the routes that cover it: the first of
+    /// them is the one that it meets, the others stand behind that. Whether the readings agree is for [`Self::find`].
+    ///
+    /// # Errors
+    ///
+    /// When the path is refused whatever routes there are.
+    pub fn readings<'t>(&'t self, host: &str, path: &str, method: &Method) -> Result<Vec<Read<'t>>, Rule> {
+        let read = |reading: String| {
+            let routes = {
+                let folded = fold(&reading);
+                let covering = self.covering(host, &reading, &folded, method);
+                covering.map(|entry| (&entry.host, &entry.matched)).collect()
+            };
+            Read { reading, routes }
+        };
+        Ok(readings(path, EncodedAs::Either)?.into_iter().map(read).collect())
+    }
+
     /// The route that one reading meets.
     fn meet(&self, host: &str, reading: &str, method: &Method) -> Option<&Entry> {
         let folded = fold(reading);
-        let levels = self.exact.get(host).into_iter().chain(self.levels_below(host)).chain([&self.any]);
-        let mut found = levels.filter_map(|level| level.find(reading, &folded, method));
-        found.next().or_else(|| self.has_implied(host).then_some(&self.implied))
+        self.covering(host, reading, &folded, method).next()
     }
 
-    fn levels_below(&self, host: &str) -> impl Iterator<Item = &Level> {
+    /// The routes that cover a reading, in the order in which they are asked.
+    fn covering<'t, 'r>(
+        &'t self,
+        host: &'r str,
+        reading: &'r str,
+        folded: &'r str,
+        method: &'r Method,
+    ) -> impl Iterator<Item = &'t Entry> + use<'t, 'r> {
+        let levels = self.exact.get(host).into_iter().chain(self.levels_below(host)).chain([&self.any]);
+        let named = levels.flat_map(move |level| level.covering(reading, folded, method));
+        named.chain(std::iter::once_with(|| self.has_implied(host).then_some(&self.implied)).flatten())
+    }
+
+    fn levels_below<'t, 'h>(&'t self, host: &'h str) -> impl Iterator<Item = &'t Level> + use<'t, 'h> {
         let dots = host.match_indices('.').filter(|(place, _)| *place > 0 && !self.below.is_empty());
         dots.filter_map(move |(place, _)| self.below.get(&host[place + 1..]))
     }
@@ -203,25 +241,24 @@ impl Level {
         self.by_prefix.is_empty()
     }
 
-    fn find(&self, reading: &str, folded: &str, method: &Method) -> Option<&Entry> {
-        if self.is_empty() {
-            return None;
-        }
-        let end = folded.match_indices('/').nth(self.deepest).map_or(folded.len(), |(place, _)| place);
-        let mut prefix = &folded[..end];
-        loop {
-            let entries = self.by_prefix.get(prefix).map_or(&[][..], Vec::as_slice);
-            if let Some(entry) = entries.iter().find(|entry| entry.covers(reading, method)) {
-                return Some(entry);
-            }
-            prefix = &prefix[..prefix.rfind('/')?];
-        }
+    fn covering<'t, 'r>(
+        &'t self,
+        reading: &'r str,
+        folded: &'r str,
+        method: &'r Method,
+    ) -> impl Iterator<Item = &'t Entry> + use<'t, 'r> {
+        let end = || folded.match_indices('/').nth(self.deepest).map_or(folded.len(), |(place, _)| place);
+        let longest = (!self.is_empty()).then(|| &folded[..end()]);
+        let prefixes = std::iter::successors(longest, |prefix| prefix.rfind('/').map(|place| &prefix[..place]));
+        let entries = prefixes.flat_map(|prefix| self.by_prefix.get(prefix).map_or(&[][..], Vec::as_slice));
+        entries.map(|entry| &**entry).filter(move |entry| entry.covers(reading, method))
     }
 }
 
 /// One route, ready to be met.
 #[derive(Clone, Debug)]
 struct Entry {
+    host: HostPattern,
     matched: Matched,
     path: PathPattern,
     methods: Vec<Method>,
@@ -234,6 +271,7 @@ impl Entry {
         let matched =
             Matched { pattern: route.path.as_str().into(), rules: Arc::new(route.rules), upstream: route.upstream };
         Self {
+            host: route.host,
             matched,
             path: route.path,
             methods: route.methods,
@@ -275,7 +313,7 @@ impl Route {
     /// What stands behind all routes: the site with sessions, and nobody turned away.
     fn implied() -> Self {
         Self {
-            host: super::HostPattern::ANY,
+            host: HostPattern::ANY,
             path: PathPattern::everything(),
             methods: Vec::new(),
             rules: Rules::default(),

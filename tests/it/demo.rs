@@ -32,6 +32,19 @@ async fn it_says_what_runs_where_and_then_what_happens() {
 }
 
 #[tokio::test]
+async fn its_sessions_are_made_ahead() {
+    let (_folder, program, mut visitor) = demo();
+    for _ in 0..10 {
+        visitor.cookie = None;
+        visitor.visit("/").await;
+        if program.said().contains("from the pool") {
+            return;
+        }
+    }
+    program.says("from the pool");
+}
+
+#[tokio::test]
 async fn its_curl_lines_name_the_port_that_it_took() {
     let (_folder, program, _) = demo();
     let port = program.says("guestpass, in front of the site   https://localhost:");

@@ -58,11 +58,12 @@ fn the_readme_shows_what_the_demo_prints() {
 
 #[test]
 fn every_command_and_flag_of_the_documents_exists() {
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["demo"],
         &["check"],
         &["run"],
+        &["explain"],
         &["inspect"],
         &["keys"],
         &["keys", "new"],

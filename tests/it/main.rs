@@ -6,6 +6,8 @@ mod harness;
 // What a visitor is promised.
 /// A first visit gets a session, and notices nothing else of it.
 mod first_visit;
+/// With a warm pool a first visit does not wait for Genesys.
+mod warm_pool;
 /// A visitor who has a session is verified without Genesys.
 mod return_visit;
 /// A protected path lets nobody in without a valid session.
@@ -37,6 +39,8 @@ mod websocket;
 mod redirect;
 
 // What an operator is promised.
+/// What would become of a request can be asked without sending it.
+mod explain;
 /// One line a request, and nothing secret in it.
 mod access_log;
 /// Whatever the program says, it never tells a secret.

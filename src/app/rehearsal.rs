@@ -1,0 +1,85 @@
+//! The proxy's parts without its sockets, for whoever wants to see what would happen: nothing listens, nothing is sent,
+//! and sessions are made up on the spot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio_util::task::TaskTracker;
+
+use crate::access_log::{self, AccessLog, Target};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::forward::Forward;
+use crate::gate::Gate;
+use crate::pipeline::Shared;
+use crate::secret::SecretText;
+use crate::session::{Minting, Provider, Session};
+
+use super::{Parts, Stop, World, parts, reload, worker};
+
+/// The layers of one core, each by itself, made of a configuration as [`super::start`] makes them.
+#[derive(Debug)]
+pub struct Rehearsal {
+    /// All that stands in front of the gate.
+    pub shared: Shared,
+    /// The gate.
+    pub gate: Arc<Gate>,
+    /// What stands behind it.
+    pub forward: Forward,
+    /// What they were made of.
+    pub config: Config,
+    /// Time, chance and the listener that they were given.
+    pub world: World,
+}
+
+impl Rehearsal {
+    /// Makes them.
+    ///
+    /// # Errors
+    ///
+    /// When a key or a certificate cannot be loaded.
+    pub fn new(config: Config, world: World) -> Result<Self> {
+        let provider = MadeUp {
+            organization_id: config.genesys.organization_id.clone(),
+            lifetime: Duration::from_secs(u64::from(config.genesys.payload.expiration_seconds)),
+            clock: Arc::clone(&world.clock),
+        };
+        let log = access_log::Config { target: Target::Off, ..access_log::Config::default() };
+        let log = AccessLog::start(&log, Arc::clone(&world.clock))?;
+        // Nothing follows the ring: what is explained is explained at one moment.
+        let (ring, _) = reload::keys(&config.keys, &world)?;
+        let parts = parts(config, world, ring, Arc::new(provider))?;
+        let forward = worker::forward(&parts, &TaskTracker::new(), &Stop::default())?;
+        let shared = worker::shared(&parts, &log.core());
+        let Parts { gate, config, world, .. } = parts;
+        Ok(Self { shared, gate, forward, config, world })
+    }
+}
+
+/// Sessions that Genesys knows nothing of.
+#[derive(Debug)]
+struct MadeUp {
+    organization_id: String,
+    lifetime: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl Provider for MadeUp {
+    fn mint(&self, _budget: Duration) -> Minting<'_> {
+        let now = self.clock.now();
+        let session = Session {
+            id: "a-new-session".to_owned(),
+            // As long as Genesys' own, so that the cookie's size is what it will be.
+            token: SecretText::new("x".repeat(43)),
+            organization_id: self.organization_id.clone(),
+            issued_at: now,
+            expires_at: now.plus(self.lifetime),
+        };
+        Box::pin(std::future::ready(Ok(session)))
+    }
+
+    fn organization_id(&self) -> &str {
+        &self.organization_id
+    }
+}
