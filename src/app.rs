@@ -3,6 +3,7 @@
 //! One current-thread runtime for each core carries the traffic: its own share of the connections, its own pipeline, its
 //! own upstream connections, so that the way of a request crosses no thread. One more runtime, in the background, mints.
 
+mod operator;
 mod rehearsal;
 mod reload;
 mod worker;
@@ -28,12 +29,14 @@ use crate::cookie::{Jar, SharedRing};
 use crate::event::{Everyone, Sink};
 use crate::gate::Gate;
 use crate::genesys::Rest;
+use crate::pipeline::Own;
 use crate::random::{Random, SystemRandom};
 use crate::refusal::Renderer;
 use crate::routes::Table;
 use crate::server::{self, Admission, Listener};
 use crate::session::Provider;
 use crate::stock::Stock;
+use crate::store::Store;
 use crate::tls;
 
 use self::reload::Reload;
@@ -65,6 +68,7 @@ impl Default for World {
 #[derive(Debug)]
 pub struct Proxy {
     addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
     minting: Option<Background>,
@@ -113,6 +117,8 @@ struct Parts {
     config: Config,
     world: World,
     gate: Arc<Gate>,
+    own: Own,
+    store: Store,
     routes: Arc<Table>,
     renderer: Renderer,
     admission: Arc<Admission>,
@@ -147,9 +153,10 @@ pub fn start(config: Config, world: World) -> Result<Proxy> {
     // All of them are made before the first one starts, so that a failure leaves nothing running.
     let made = (0..cores).map(|_| Worker::new(&parts, &bound, &access_log.core(), stop.clone()));
     let made = made.collect::<Result<Vec<_>>>()?;
+    let admin = operator::listen(&parts, &stop, &minting)?;
     let workers = made.into_iter().enumerate().map(|(core, worker)| worker.start(core)).collect::<Result<_>>()?;
     let reload = Reload::start(keeper, minting.handle());
-    Ok(Proxy { addresses, stop, workers, minting: Some(minting), reload, access_log: Some(access_log) })
+    Ok(Proxy { addresses, admin, stop, workers, minting: Some(minting), reload, access_log: Some(access_log) })
 }
 
 impl Proxy {
@@ -157,6 +164,12 @@ impl Proxy {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where the operator is listened to, if anywhere.
+    #[must_use]
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Reads the key ring again now, as it does by itself soon after the file has changed. A broken one is reported, and
@@ -201,13 +214,19 @@ fn parts(config: Config, world: World, ring: SharedRing, provider: Arc<dyn Provi
     let organization_id = provider.organization_id().to_owned();
     let jar = Jar::new(config.cookie.clone(), ring, organization_id, Arc::clone(&world.random));
     let renderer = Renderer::new(config.refusal_page.clone());
+    let store = Store::open(&config.store, Arc::clone(clock))?;
     let gate =
-        Gate::new(jar, provider, config.gate.clone(), renderer.clone(), Arc::clone(clock), Arc::clone(&world.sink));
+        Gate::new(jar, provider, config.gate.clone(), renderer.clone(), Arc::clone(clock), Arc::clone(&world.sink))
+            .with_revocations(Arc::new(store.clone()));
+    let gate = Arc::new(gate);
+    let own = Own::new(config.own.clone(), &gate, store.clone(), renderer.clone(), Arc::clone(&world.sink));
     Ok(Parts {
         routes: Arc::new(Table::new(config.routes.clone())),
         admission: Admission::new(&config.limits, config.trust.clone()),
         hsts: config.hsts.map(|age| format!("max-age={}", age.as_secs()).parse()).transpose()?,
-        gate: Arc::new(gate),
+        gate,
+        own,
+        store,
         renderer,
         config,
         world,

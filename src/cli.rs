@@ -6,6 +6,7 @@ mod explain;
 mod run;
 mod inspect;
 mod keys;
+mod sessions;
 mod simulate;
 mod signals;
 
@@ -58,6 +59,9 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Make, show and rotate the key ring, whose keys sign the cookies
     Keys(keys::Arguments),
+    /// Take sessions back before their end, at the running proxy
+    #[command(subcommand)]
+    Sessions(sessions::Arguments),
     /// Run one of the demo's parts by itself, for staging and tests
     #[command(subcommand)]
     Simulate(simulate::Arguments),
@@ -73,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Keys(arguments) => keys::run(arguments, &SystemClock::new(), &SystemRandom),
+        Command::Sessions(arguments) => sessions::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
     };
     done.unwrap_or_else(|error| {

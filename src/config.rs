@@ -6,8 +6,8 @@
 //! that a running process can call [`load`] again at any time.
 //!
 //! The way of a file: `raw` walks over the TOML and knows where each value stands, `env` puts the environment over it,
-//! the sections (`front`, `visitor`, `site`) say which keys there are and are gathered in a `draft`, `check` applies
-//! the rules between them, and `problem` shows everything that was found, at once.
+//! the sections (`front`, `visitor`, `site`, `process`) say which keys there are and are gathered in a `draft`, `check`
+//! applies the rules between them, and `problem` shows everything that was found, at once.
 
 mod raw;
 mod value;
@@ -15,6 +15,7 @@ mod env;
 mod front;
 mod visitor;
 mod site;
+mod process;
 mod draft;
 mod check;
 mod overlap;
@@ -34,6 +35,7 @@ use self::draft::Draft;
 use self::findings::Findings;
 use self::raw::Surroundings;
 use crate::access_log;
+use crate::admin;
 use crate::clock::Timestamp;
 use crate::context::Trust;
 use crate::cookie;
@@ -41,9 +43,10 @@ use crate::forward::Upstream;
 use crate::gate;
 use crate::genesys;
 use crate::keys;
-use crate::routes::Route;
+use crate::routes::{OwnPrefix, Route};
 use crate::server::{Limits, Listener};
 use crate::stock;
+use crate::store;
 use crate::tls;
 
 /// Everything that was configured. Whoever holds one knows that it makes sense.
@@ -71,6 +74,12 @@ pub struct Config {
     pub cookie: cookie::Config,
     /// Where the keys come from, and how they are rotated.
     pub keys: keys::Config,
+    /// What the paths begin with that are answered here.
+    pub own: OwnPrefix,
+    /// Where it is kept what must outlive the process.
+    pub store: store::Place,
+    /// Where the operator is listened to; `None` is nowhere.
+    pub admin: Option<admin::Config>,
     /// At least one; routes name them by their place here.
     pub upstreams: Vec<Upstream>,
     /// In the order of the file. Behind all of them the routes' own room puts the implied one.

@@ -106,6 +106,8 @@ pub enum Reading {
     Valid,
     /// None was sent.
     Absent,
+    /// A good one whose session was taken back.
+    Revoked,
     /// A good one whose time is over.
     Expired,
     /// Under a key or an organization that is not (or no longer) ours; no sign of forgery.
@@ -125,6 +127,7 @@ impl Reading {
         match self {
             Self::Valid => "valid",
             Self::Absent => "absent",
+            Self::Revoked => "revoked",
             Self::Expired => "expired",
             Self::Outdated => "outdated",
             Self::Forged => "forged",
@@ -138,11 +141,12 @@ impl Reading {
         match self {
             Self::Conflict => 0,
             Self::Valid => 1,
-            Self::Expired => 2,
-            Self::Outdated => 3,
-            Self::Forged => 4,
-            Self::Malformed => 5,
-            Self::Absent => 6,
+            Self::Revoked => 2,
+            Self::Expired => 3,
+            Self::Outdated => 4,
+            Self::Forged => 5,
+            Self::Malformed => 6,
+            Self::Absent => 7,
         }
     }
 }
@@ -250,8 +254,19 @@ impl Jar {
     /// Judges every cookie of our name and makes one reading of them for the request.
     #[must_use]
     pub fn read(&self, headers: &HeaderMap, now: Timestamp) -> Verdict {
+        self.read_unless(headers, now, |_| false)
+    }
+
+    /// As [`Jar::read`]; a session that is good in all else and was taken back, which `is_revoked` knows, is none.
+    #[must_use]
+    pub fn read_unless(&self, headers: &HeaderMap, now: Timestamp, is_revoked: impl Fn(&Session) -> bool) -> Verdict {
         self.judge_each(headers, now)
-            .map(|(verdict, _)| verdict)
+            .map(|(verdict, _)| match verdict {
+                Verdict { session: Some(session), key_id, .. } if is_revoked(&session) => {
+                    Verdict::without_session(Reading::Revoked, key_id)
+                }
+                verdict => verdict,
+            })
             .fold(Verdict::without_session(Reading::Absent, None), Verdict::and)
     }
 

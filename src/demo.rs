@@ -66,7 +66,8 @@ impl Demo {
     }
 }
 
-/// The demo is configured as any site is. Its key lasts as long as it runs, so a cookie of the last time is Outdated.
+/// The demo is configured as any site is. Its key lasts as long as it runs, so a cookie of the last time is
+/// Outdated, and no revocation need outlast it.
 fn configuration(port: u16, chain: &Path, key: &Path, genesys: &Simulator, site: &Site) -> String {
     let mut secret = [0; 32];
     SystemRandom.fill(&mut secret);
@@ -93,6 +94,9 @@ warm_pool = {{ size = 8 }}
 
 [keys]
 secret = "{secret}"
+
+[store]
+path = "off"
 
 [[upstream]]
 name = "site"

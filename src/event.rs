@@ -8,6 +8,7 @@ use crate::cookie::Reading;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::session::{MintError, Session, Source};
+use crate::store::Revocation;
 
 /// Something worth telling. Borrowed, since most listeners keep none of it. Never a token: a listener that needs one
 /// has no business here.
@@ -39,6 +40,11 @@ pub enum Event<'a> {
     Conflicted {
         /// What the route asks.
         policy: Policy,
+    },
+    /// Sessions were taken back: by a visitor who signed out, or by the operator, who is in no request's context.
+    Revoked {
+        /// Which.
+        revocation: &'a Revocation,
     },
     /// No session could be made for a visit.
     MintFailed {

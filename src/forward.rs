@@ -2,7 +2,8 @@
 //!
 //! [`Forward`] is the innermost service: it adds what the site is told ([`headers`]), borrows a connection ([`pool`],
 //! [`connect`]), sends the request with its body on the way ([`exchange`], [`upload`]) and hands the answer back as it
-//! arrives ([`body`]). A WebSocket becomes a tunnel ([`upgrade`]). What goes wrong is a refusal, so that the layers above
+//! arrives ([`body`]). A WebSocket becomes a tunnel ([`upgrade`]); it and a
+//! stream of events end with the session that a route required for them. What goes wrong is a refusal, so that the layers above
 //! can still put their headers on it. Who may pass is not asked here any more.
 
 mod exchange;
@@ -36,6 +37,7 @@ use crate::context::Context;
 use crate::hygiene;
 use crate::refusal::{Addressee, Code, Refusal, Renderer};
 use crate::routes::Matched;
+use crate::session::Revocations;
 
 use self::exchange::{Destination, Exchange, Outgoing};
 use self::pool::Pool;
@@ -118,6 +120,8 @@ pub struct Surroundings {
     pub renderer: Renderer,
     /// For the access log's times.
     pub clock: Arc<dyn Clock>,
+    /// Asked, now and then, about the sessions under which streams and tunnels were opened.
+    pub revocations: Arc<dyn Revocations>,
     /// Cancelled when the process is about to stop: tunnels get a moment more.
     pub drain: CancellationToken,
     /// Where tunnels are counted, since they outlive their request and their connection.

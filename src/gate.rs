@@ -20,12 +20,14 @@ pub use self::visit::facts;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use crate::clock::Clock;
 use crate::cookie::Jar;
 use crate::event::Sink;
 use crate::refusal::Renderer;
 use crate::routes::PathPattern;
-use crate::session::Provider;
+use crate::session::{NoRevocations, Provider, Revocations};
 
 use self::limit::MintLimiter;
 
@@ -84,11 +86,20 @@ impl Default for MintLimit {
     }
 }
 
+/// Stands in the extensions of a request for one of the proxy's own paths, which is about the session itself: what the
+/// request looks like then does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnPath {
+    /// Whether it asks for a session where there is none.
+    pub mints: bool,
+}
+
 /// One gate, shared by every connection that is guarded by it.
 #[derive(Debug)]
 pub struct Gate {
     jar: Jar,
     provider: Arc<dyn Provider>,
+    revocations: Arc<dyn Revocations>,
     config: Config,
     limiter: MintLimiter,
     renderer: Renderer,
@@ -108,7 +119,19 @@ impl Gate {
         sink: Arc<dyn Sink>,
     ) -> Self {
         let limiter = MintLimiter::new(config.mint_limit, Arc::clone(&clock));
-        Self { jar, provider, config, limiter, renderer, clock, sink }
+        let revocations = Arc::new(NoRevocations);
+        Self { jar, provider, revocations, config, limiter, renderer, clock, sink }
+    }
+
+    /// Takes every cookie of ours from a visitor of `host` who has signed out.
+    pub fn expire_cookies(&self, headers: &mut HeaderMap, host: &str) {
+        response::set_cookies(headers, self.jar.expire(host));
+    }
+
+    /// The same, heeding what `revocations` know.
+    #[must_use]
+    pub fn with_revocations(self, revocations: Arc<dyn Revocations>) -> Self {
+        Self { revocations, ..self }
     }
 
     /// What it reads and writes cookies with.

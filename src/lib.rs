@@ -7,6 +7,7 @@ pub mod cli;
 pub mod demo;
 pub mod app;
 pub mod config;
+pub mod admin;
 
 pub mod server;
 pub mod tls;
@@ -17,6 +18,7 @@ pub mod hygiene;
 pub mod gate;
 pub mod cookie;
 pub mod session;
+pub mod store;
 pub mod stock;
 pub mod genesys;
 pub mod keys;

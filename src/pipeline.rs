@@ -1,10 +1,14 @@
 //! The order of the layers, in one function: [`Pipeline::answer`].
 //!
-//! Catch panic → context → access log → limits → routes → hygiene → gate → forward. What can be judged is judged before
-//! one byte goes upstream; what a client may not say is dropped before the gate, and what we say is added behind it.
+//! Catch panic → context → access log → limits → own paths → routes → hygiene → gate → forward. What can be judged is
+//! judged before one byte goes upstream; what a client may not say is dropped before the gate, and what we say is added
+//! behind it.
 
+mod own;
 mod redirect;
+mod wire;
 
+pub use self::own::Own;
 pub use self::redirect::Redirect;
 
 use std::any::Any;
@@ -52,6 +56,8 @@ pub struct Shared {
     pub log: CoreLog,
     /// How much of us a request can take.
     pub limits: Limits,
+    /// What is answered here and goes no way at all.
+    pub own: Own,
     /// Which way a request goes.
     pub routes: Arc<Table>,
     /// Headers that pass although upstreams mistake them for the path, for each upstream.
@@ -105,6 +111,11 @@ impl Pipeline {
         body: RequestBody,
         context: &Arc<Context>,
     ) -> Result<Response<Either<forward::Body, Full<Bytes>>>, Refusal> {
+        if let Some(name) = self.shared.own_path(&head, context)? {
+            self.shared.limit(&head)?;
+            let answer = self.shared.own.answer(&name, head, body, context, &self.shared.routes).await;
+            return Ok(answer.map(Either::Right));
+        }
         self.shared.admit(&mut head, context)?;
         let Ok(response) = self.gate.call(Request::from_parts(head, body)).await;
         Ok(response)
@@ -133,6 +144,18 @@ impl Shared {
         hygiene::cleanse(head, context.peer_is_trusted, keep);
         head.extensions.insert(Arc::clone(context));
         Ok(())
+    }
+
+    /// What stands behind our own prefix, where the request is for that.
+    ///
+    /// # Errors
+    ///
+    /// When the path could be read as ours and as the site's.
+    pub fn own_path(&self, head: &Parts, context: &Context) -> Result<Option<String>, Refusal> {
+        match context.misaddressed {
+            None => Ok(self.own.find(head.uri.path())?.map(str::to_owned)),
+            Some(error) => Err(error.into()),
+        }
     }
 
     /// What every answer gets on its way out.

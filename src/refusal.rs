@@ -49,6 +49,18 @@ pub enum Code {
     BodyTimeout,
     /// A protocol that we do not change to.
     UpgradeRefused,
+    /// None of the proxy's own paths.
+    NotFound,
+    /// One of them, and not what can be asked of it.
+    MethodNotAllowed,
+    /// A page of another origin asks for what only ours may.
+    CrossOrigin,
+    /// An operator's call that changes something, and no token that could allow it.
+    AdminTokenMissing,
+    /// An operator's call without the token.
+    AdminTokenRequired,
+    /// It cannot be written down, and so not be promised.
+    StoreUnavailable,
     /// Something broke on our side.
     Internal,
 }
@@ -99,6 +111,22 @@ impl Code {
                 ("body_timeout", StatusCode::REQUEST_TIMEOUT, "The request's body did not arrive in time")
             }
             Self::UpgradeRefused => ("upgrade_refused", StatusCode::NOT_IMPLEMENTED, "That protocol is not offered"),
+            Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "There is nothing here"),
+            Self::MethodNotAllowed => {
+                ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "That cannot be done here")
+            }
+            Self::CrossOrigin => ("cross_origin", StatusCode::FORBIDDEN, "Only pages of this site may ask for that"),
+            Self::AdminTokenMissing => (
+                "admin_token_missing",
+                StatusCode::FORBIDDEN,
+                "Calls that change something are off: no admin token is configured",
+            ),
+            Self::AdminTokenRequired => {
+                ("admin_token_required", StatusCode::UNAUTHORIZED, "This needs the admin token")
+            }
+            Self::StoreUnavailable => {
+                ("store_unavailable", StatusCode::SERVICE_UNAVAILABLE, "That cannot be written down right now")
+            }
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here"),
         }
     }
@@ -111,6 +139,8 @@ pub struct Refusal {
     pub code: Code,
     /// The rule it fell under: for the access log alone, the client never sees it.
     pub reason: Cow<'static, str>,
+    /// What would be right, where the client may know: an operator may, a visitor may not.
+    pub detail: Option<String>,
     /// When to come again, in whole seconds on the wire.
     pub retry_after: Option<Duration>,
     /// Whether what the client still sends cannot be told from a next request, so that the connection must end.
@@ -121,7 +151,14 @@ impl Refusal {
     /// A refusal under a rule.
     #[must_use]
     pub fn new(code: Code, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, reason: reason.into(), retry_after: None, closes: false }
+        Self { code, reason: reason.into(), detail: None, retry_after: None, closes: false }
+    }
+
+    /// The same, and the client is told this of it.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
     }
 
     /// The same, with a time to come again.
@@ -225,10 +262,11 @@ fn problem(refusal: &Refusal, to: &Addressee) -> String {
         status: refusal.code.status().as_u16(),
         title: refusal.code.title(),
         code: refusal.code.as_str(),
+        detail: refusal.detail.as_deref(),
         request_id: &to.request_id,
     };
     // The line break is for whoever reads it at a terminal.
-    serde_json::to_string(&problem).expect("four plain fields always make JSON") + "\n"
+    serde_json::to_string(&problem).expect("plain fields always make JSON") + "\n"
 }
 
 /// RFC 9110, section 11.6.1: a challenge with the realm as a quoted string.

@@ -3,7 +3,9 @@
 mod table;
 mod readings;
 mod pattern;
+mod own;
 
+pub use self::own::OwnPrefix;
 pub use self::pattern::{HostPattern, PathPattern, PatternError};
 pub use self::readings::Rule;
 pub use self::table::{Read, Table, Unroutable};

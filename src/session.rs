@@ -3,6 +3,10 @@
 //! [`Provider`] is the seam between the gate and Genesys: the REST provider stands in [`crate::genesys`], and whoever
 //! wears the gate as a library may bring their own.
 
+mod ending;
+
+pub use self::ending::Ending;
+
 use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
@@ -66,6 +70,22 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// The Genesys organization that the sessions belong to: a cookie of another one is Outdated here.
     fn organization_id(&self) -> &str;
+}
+
+/// Whoever knows which sessions were taken back before their end.
+pub trait Revocations: fmt::Debug + Send + Sync {
+    /// Whether this one was. Asked on the request's way, so it must never wait.
+    fn is_revoked(&self, session: &Session) -> bool;
+}
+
+/// Nothing is ever taken back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRevocations;
+
+impl Revocations for NoRevocations {
+    fn is_revoked(&self, _session: &Session) -> bool {
+        false
+    }
 }
 
 /// Why there is no session.

@@ -15,6 +15,7 @@ use crate::gate::Gate;
 use crate::pipeline::Shared;
 use crate::secret::SecretText;
 use crate::session::{Minting, Provider, Session};
+use crate::store::Place;
 
 use super::{Parts, Stop, World, parts, reload, worker};
 
@@ -47,6 +48,8 @@ impl Rehearsal {
         };
         let log = access_log::Config { target: Target::Off, ..access_log::Config::default() };
         let log = AccessLog::start(&log, Arc::clone(&world.clock))?;
+        // Looking on must leave nothing behind, so what was taken back is not looked up in the store's folder.
+        let config = Config { store: Place::Memory, ..config };
         // Nothing follows the ring: what is explained is explained at one moment.
         let (ring, _) = reload::keys(&config.keys, &world)?;
         let parts = parts(config, world, ring, Arc::new(provider))?;

@@ -75,7 +75,7 @@ impl Worker {
     }
 }
 
-async fn serve<S>(server: Server, socket: TcpListener, service: S)
+pub(super) async fn serve<S>(server: Server, socket: TcpListener, service: S)
 where
     S: Handler,
     S::Future: Send,
@@ -94,6 +94,7 @@ pub(super) fn forward(parts: &Parts, tasks: &TaskTracker, stop: &Stop) -> Result
     let around = Surroundings {
         renderer: parts.renderer.clone(),
         clock: Arc::clone(&parts.world.clock),
+        revocations: Arc::new(parts.store.clone()),
         drain: stop.drain.clone(),
         tunnels: tasks.clone(),
     };
@@ -105,6 +106,7 @@ pub(super) fn shared(parts: &Parts, log: &CoreLog) -> Shared {
         trust: parts.config.trust.clone(),
         log: log.clone(),
         limits: parts.config.limits.clone(),
+        own: parts.own.clone(),
         routes: Arc::clone(&parts.routes),
         keep_headers: parts.config.upstreams.iter().map(|upstream| upstream.keep_headers.clone()).collect(),
         hsts: parts.hsts.clone(),

@@ -15,6 +15,7 @@ use crate::keys;
 use crate::policy::{OnMissing, Policy};
 use crate::routes::Route;
 use crate::server::Listener;
+use crate::store::Place;
 use crate::tls::Version;
 
 /// What `check` may be told.
@@ -57,7 +58,7 @@ pub(super) fn report(problems: &Problems) -> Result<()> {
 
 /// Says what would run.
 fn summarize(config: &Config, out: &mut dyn Write) -> io::Result<()> {
-    let sections: [(&str, Vec<[String; 2]>); 4] = [
+    let sections: [(&str, Vec<[String; 2]>); 5] = [
         ("listeners", config.listeners.iter().map(|listener| listener_row(listener, config)).collect()),
         (
             "upstreams",
@@ -65,6 +66,7 @@ fn summarize(config: &Config, out: &mut dyn Write) -> io::Result<()> {
         ),
         ("routes, of which the most particular one is met", route_rows(config)),
         ("sessions", session_rows(config)),
+        ("the process", process_rows(config)),
     ];
     for (title, rows) in &sections {
         writeln!(out, "{title}")?;
@@ -107,6 +109,22 @@ fn route_rows(config: &Config) -> Vec<[String; 2]> {
     let first = config.upstreams.first().map_or("", |upstream| upstream.name.as_str());
     rows.push(["/**".to_owned(), format!("{} -> {first} (implied)", Policy::default())]);
     rows
+}
+
+fn process_rows(config: &Config) -> Vec<[String; 2]> {
+    let own = [format!("{}**", config.own.as_str()), "answered here, never forwarded".to_owned()];
+    let store = match &config.store {
+        Place::Folder(folder) => [
+            folder.display().to_string(),
+            "revocations, for this machine alone: processes on others do not share them".to_owned(),
+        ],
+        Place::Memory => ["memory".to_owned(), "revocations, for this process alone, until it ends".to_owned()],
+    };
+    let admin = config.admin.iter().map(|admin| {
+        let what = if admin.token.is_some() { "the operator, who brings the token" } else { "health only: no token" };
+        [admin.address.to_string(), what.to_owned()]
+    });
+    [own, store].into_iter().chain(admin).collect()
 }
 
 fn route_row(route: &Route, config: &Config) -> [String; 2] {
@@ -158,6 +176,8 @@ mod tests {
             [[listen]]
             address = "0.0.0.0:80"
             redirect_to_https = true
+            [admin]
+            token = "a-token-of-some-length"
             [genesys]
             organization_id = "organization"
             [[upstream]]
@@ -190,6 +210,10 @@ routes, of which the most particular one is met
 sessions
   made by  https://api.mypurecloud.com for the organization organization
   kept in  the cookie genesys_session, signed with the secret
+the process
+  /_guestpass/**  answered here, never forwarded
+  state           revocations, for this machine alone: processes on others do not share them
+  127.0.0.1:9180  the operator, who brings the token
 ";
         assert_eq!(summary(text), expected);
     }

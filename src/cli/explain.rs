@@ -94,7 +94,15 @@ async fn explain(rehearsal: &Rehearsal, mut head: Parts, scheme: Scheme) -> Repo
     report.path(&context, &shared.routes.readings(&context.host, context.uri.path(), &context.method));
 
     let received = head.headers.clone();
-    if let Err(refusal) = shared.admit(&mut head, &context) {
+    let admitted = match shared.own_path(&head, &context) {
+        Ok(Some(name)) => {
+            report.own(&name);
+            return report;
+        }
+        Ok(None) => shared.admit(&mut head, &context),
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = admitted {
         let mut response = refuse(&shared.renderer, &refusal, &head, &context);
         shared.finish(&mut response, &context);
         report.decision(&context.record.take());

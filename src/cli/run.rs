@@ -40,6 +40,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for address in proxy.addresses() {
         tracing::info!(%address, "listening");
     }
+    if let Some(address) = proxy.admin_address() {
+        tracing::info!(admin = %address, "the operator is listened to");
+    }
     runtime.block_on(until_stopped(proxy, signals, hangups))?;
     Ok(ExitCode::SUCCESS)
 }

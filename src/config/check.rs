@@ -20,6 +20,7 @@ use crate::server::Listener;
 pub(super) fn all(draft: &Draft, findings: &mut Findings) {
     something_is_served(draft, findings);
     addresses_are_different(draft, findings);
+    the_operator_has_an_address(draft, findings);
     listeners_have_certificates(draft, findings);
     the_warm_pool_makes_sense(draft, findings);
     browsers_keep_the_cookie(draft, findings);
@@ -29,6 +30,7 @@ pub(super) fn all(draft: &Draft, findings: &mut Findings) {
     nothing_weak_hides_a_route(draft, findings);
     no_host_leads_around_a_route(draft, findings);
     redirects_arrive(draft, findings);
+    no_route_is_under_the_own_prefix(draft, findings);
 }
 
 fn nowhere(key: &str) -> Spot {
@@ -72,6 +74,20 @@ fn addresses_are_different(draft: &Draft, findings: &mut Findings) {
                 .beside(&other.of("address"), "the first one")
                 .help("give one of them another port");
         }
+    }
+}
+
+fn the_operator_has_an_address(draft: &Draft, findings: &mut Findings) {
+    let Some((admin, places)) = draft.admin.as_ref().and_then(|entry| Some((entry.value.as_ref()?, &entry.places)))
+    else {
+        return;
+    };
+    let twin = good(&draft.listeners).find(|(listener, _)| listener.address == admin.address);
+    if let Some((_, other)) = twin.filter(|_| admin.address.port() != 0) {
+        findings
+            .error(&places.of("address"), "the admin listener has the address of another one", "listened on already")
+            .beside(&other.of("address"), "the other one")
+            .help("give one of them another port");
     }
 }
 
@@ -291,6 +307,15 @@ fn redirects_arrive(draft: &Draft, findings: &mut Findings) {
                     .help("write a plain path, such as \"redirect:/login\"");
             }
         }
+    }
+}
+
+fn no_route_is_under_the_own_prefix(draft: &Draft, findings: &mut Findings) {
+    for (route, places) in good(&draft.routes).filter(|(route, _)| draft.own.covers(route.path.as_str())) {
+        let title = format!("this route is never met: {} is answered by guestpass itself", route.path);
+        findings
+            .warning(&places.of("path"), title, "under `own.prefix`")
+            .help("take the route away, or write another `prefix` in `[own]`");
     }
 }
 

@@ -7,20 +7,23 @@ use toml::de::DeTable;
 use super::Config;
 use super::findings::Findings;
 use super::front::{self, Tls};
+use super::process;
 use super::raw::{Entry, Places, Section, Surroundings};
 use super::site;
 use super::value;
 use super::visitor::{self, Session};
 use crate::access_log;
+use crate::admin;
 use crate::context::Trust;
 use crate::cookie;
 use crate::forward::Upstream;
 use crate::gate;
 use crate::genesys;
 use crate::keys;
-use crate::routes::Route;
+use crate::routes::{OwnPrefix, Route};
 use crate::server::{Limits, Listener};
 use crate::stock;
+use crate::store;
 use crate::tls;
 
 /// A process with more cores than this is not what the setting is for.
@@ -41,6 +44,9 @@ pub(super) struct Draft {
     pub(super) cookie_places: Places,
     strip_from_upstream: bool,
     pub(super) keys: Option<keys::Config>,
+    pub(super) own: OwnPrefix,
+    store: store::Place,
+    pub(super) admin: Option<Entry<admin::Config>>,
     pub(super) upstreams: Vec<Entry<Upstream>>,
     pub(super) routes: Vec<Entry<Route>>,
     trust: Trust,
@@ -64,6 +70,13 @@ impl Draft {
         let ((cookie, strip_from_upstream), cookie_places) =
             root.table("cookie", |section| (visitor::cookie(section), section.places().clone()));
         let keys = root.table("keys", visitor::keys);
+        let own = root.table("own", process::own);
+        let store = root.table("store", process::store);
+        let stands = root.places().says("admin");
+        let admin = root.table("admin", |section| {
+            let value = Some(process::admin(section));
+            Entry { value, places: section.places().clone() }
+        });
         let upstreams = root.each("upstream", site::upstream);
         let routes = root.each("route", |section| site::route(section, &upstreams));
         let trust = root.table("trust", front::trust);
@@ -83,6 +96,9 @@ impl Draft {
             cookie_places,
             strip_from_upstream,
             keys,
+            own,
+            store,
+            admin: Some(admin).filter(|_| stands),
             upstreams,
             routes,
             trust,
@@ -122,6 +138,9 @@ impl Draft {
             gate,
             cookie: self.cookie,
             keys: self.keys?,
+            own: self.own,
+            store: self.store,
+            admin: self.admin.and_then(|entry| entry.value),
             upstreams: values(self.upstreams)?,
             routes: values(self.routes)?,
             trust: self.trust,

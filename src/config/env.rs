@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 
 /// Which variable goes over which key.
-const VARIABLES: [(&str, &str); 7] = [
+const VARIABLES: [(&str, &str); 8] = [
+    ("admin.token", "GUESTPASS_ADMIN_TOKEN"),
     ("genesys.base_url", "GENESYS_BASE_URL"),
     ("genesys.client_id", "GENESYS_CLIENT_ID"),
     ("genesys.client_secret", "GENESYS_CLIENT_SECRET"),

@@ -88,6 +88,27 @@ fn several_cookies_make_one_reading() {
 }
 
 #[test]
+fn a_session_that_was_taken_back_is_none_and_hides_nobodys() {
+    let jar = jar();
+    let (good, gone) = (written(&jar, &session("good")), written(&jar, &session("gone")));
+    let forged = written(&jar_with(Config::default(), key("a", 3), vec![]), &session("gone"));
+    for (values, expected) in [
+        (vec![&gone], Reading::Revoked),
+        (vec![&forged, &gone], Reading::Revoked),
+        (vec![&gone, &good], Reading::Valid),
+        (vec![&good, &gone], Reading::Valid),
+    ] {
+        let pairs: Vec<String> = values.iter().map(|value| format!("{NAME}={value}")).collect();
+        let verdict = jar.read_unless(&cookies(&pairs), NOW, |session| session.id == "gone");
+        assert_eq!(verdict.reading(), expected, "{pairs:?}");
+        assert_eq!(
+            verdict.session().map(|session| session.id.as_str()),
+            (expected == Reading::Valid).then_some("good")
+        );
+    }
+}
+
+#[test]
 fn the_deciding_key_is_named_only_if_it_is_in_the_ring() {
     let jar = jar();
     let by_previous = written(&jar_with(Config::default(), key("b", 2), vec![]), &session("one"));

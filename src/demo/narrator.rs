@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::context::Context;
 use crate::event::{Event, Sink};
 use crate::session::{Session, Source};
+use crate::store::Revocation;
 
 /// As many lines as may wait for the terminal.
 const QUEUE: usize = 256;
@@ -88,6 +89,12 @@ impl fmt::Display for Told<'_> {
             Event::Conflicted { policy } => {
                 write!(f, "conflict  {request}  good cookies of different sessions, on a path that is {policy}")
             }
+            Event::Revoked { revocation: Revocation::Session { id, .. } } => {
+                write!(f, "revoked   {request}  session {}", start(id))
+            }
+            Event::Revoked { revocation: Revocation::IssuedBefore(moment) } => {
+                write!(f, "revoked   {request}  every session issued before {moment}")
+            }
             Event::MintFailed { error, waited } => {
                 write!(f, "failed    {request}  no session after {} ms: {error}", waited.as_millis())
             }
@@ -118,5 +125,9 @@ impl fmt::Display for Asked<'_> {
 
 /// The beginning of a session's id, as `git log` does it.
 fn short(session: &Session) -> &str {
-    session.id.get(..8).unwrap_or(&session.id)
+    start(&session.id)
+}
+
+fn start(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
 }

@@ -40,6 +40,9 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("the upstream fell silent in the middle of its answer")]
     Silent,
+    /// The session that the route requires has expired or was revoked.
+    #[error("the session has ended")]
+    SessionEnded,
 }
 
 /// What belongs to a response while it is under way.
@@ -54,6 +57,8 @@ pub(super) struct Download {
     /// Whether the upstream speaks HTTP/2, where a body's end is not the same as its being whole.
     pub(super) over_http2: bool,
     pub(super) idle_timeout: Duration,
+    /// Of the session that the stream was opened under, where a route required one.
+    pub(super) ending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pub(super) context: Arc<context::Context>,
     pub(super) silence: Silence,
     pub(super) done: bool,
@@ -117,6 +122,12 @@ impl Download {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.done {
             return Poll::Ready(None);
+        }
+        if let Some(ending) = &mut self.ending
+            && ending.as_mut().poll(cx).is_ready()
+        {
+            self.context.record.note(|entry| entry.reason = Some("the session ended".into()));
+            return Poll::Ready(Some(Err(self.cut(BodyError::SessionEnded))));
         }
         let Poll::Ready(item) = http_body::Body::poll_frame(Pin::new(&mut self.incoming), cx) else {
             ready!(self.silence.poll_over(self.idle_timeout, cx));

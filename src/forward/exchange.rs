@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use http::request::Parts;
@@ -21,8 +20,10 @@ use super::upload::{Broken, Upload};
 use super::{HostHeader, Protocol, Surroundings, Upstream};
 use crate::context::Context;
 use crate::hygiene;
+use crate::policy::Policy;
 use crate::refusal::{Code, Refusal};
-use crate::session::Session;
+use crate::routes::Matched;
+use crate::session::{Ending, Session};
 
 /// How often a request may meet a connection that died under it before it is given up. Each time it goes out on a new
 /// one, so a second death in a row says more of the upstream than of bad luck.
@@ -46,6 +47,8 @@ pub(super) struct Exchange<'a> {
     websocket: Option<OnUpgrade>,
     /// What the client speaks.
     version: Version,
+    /// The session that the route required, which nothing that was opened under it may outlast.
+    required: Option<Arc<Session>>,
 }
 
 /// A request as it goes out, but for the form that its connection's HTTP has for it.
@@ -76,12 +79,14 @@ impl<'a> Exchange<'a> {
             .extensions
             .remove::<OnUpgrade>()
             .filter(|_| wish.is_some() && head.version == Version::HTTP_11 && upload.is_empty());
-        Self { to, around, context, upload, websocket, version: head.version }
+        Self { to, around, context, upload, websocket, version: head.version, required: None }
     }
 
     /// Sends the request and returns the response, its body still under way.
     pub(super) async fn run(mut self, head: Parts) -> Result<Response<Body>, Refusal> {
         let websocket = self.websocket.is_some();
+        let session = head.extensions.get::<Arc<Session>>();
+        self.required = session.filter(|_| is_required(&head)).cloned();
         let Outgoing { request, target } = Outgoing::new(self.to, &self.context, head, self.upload.clone(), websocket)?;
 
         let handed_over = self.around.clock.uptime();
@@ -179,9 +184,11 @@ impl<'a> Exchange<'a> {
             head.headers.insert(UPGRADE, upgrade::WEBSOCKET);
             head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             let idle = self.to.settings.stream_idle_timeout;
-            self.around.tunnels.spawn(upgrade::tunnel(client, upstream, idle, self.around.drain.clone()));
+            let (drain, ending) = (self.around.drain.clone(), self.ending());
+            self.around.tunnels.spawn(upgrade::tunnel(client, upstream, idle, drain, ending));
         }
-        let idle_timeout = self.idle_timeout(head.headers.get(CONTENT_TYPE));
+        let streams = head.headers.get(CONTENT_TYPE).is_some_and(is_stream);
+        let Upstream { idle_timeout, stream_idle_timeout, .. } = self.to.settings;
         // What the client is answered in is its own connection's affair.
         head.version = Version::HTTP_11;
         let body = Body::upstream(Download {
@@ -191,7 +198,8 @@ impl<'a> Exchange<'a> {
             upload: self.upload.clone(),
             lingers: self.lingers(),
             over_http2,
-            idle_timeout,
+            idle_timeout: if streams { stream_idle_timeout } else { idle_timeout },
+            ending: self.ending().filter(|_| streams).map(Ending::boxed),
             context: Arc::clone(&self.context),
             silence: Silence::default(),
             done: false,
@@ -199,13 +207,11 @@ impl<'a> Exchange<'a> {
         Ok(Response::from_parts(head, body))
     }
 
-    fn idle_timeout(&self, content_type: Option<&HeaderValue>) -> Duration {
-        let begins = |value: &HeaderValue, with: &[u8]| {
-            value.as_bytes().get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
-        };
-        let streams =
-            content_type.is_some_and(|kind| begins(kind, b"text/event-stream") || begins(kind, b"application/grpc"));
-        if streams { self.to.settings.stream_idle_timeout } else { self.to.settings.idle_timeout }
+    /// The end of the required session.
+    fn ending(&self) -> Option<Ending> {
+        let Surroundings { revocations, clock, .. } = self.around;
+        let session = Arc::clone(self.required.as_ref()?);
+        Some(Ending::of(session, Arc::clone(revocations), Arc::clone(clock)))
     }
 
     /// HTTP/2 tells a client to stop sending (RFC 9113, section 8.1); HTTP/1 must hear it out.
@@ -279,6 +285,18 @@ impl Destination {
         };
         Ok(Target { path, authority, tls: matches!(self.settings.server.protocol, Protocol::Https(_)) })
     }
+}
+
+/// Whether its route lets nobody in without a session.
+fn is_required(head: &Parts) -> bool {
+    head.extensions.get::<Matched>().is_some_and(|matched| matched.rules.policy == Policy::Require)
+}
+
+/// Whether an answer of this type is meant to go on.
+fn is_stream(content_type: &HeaderValue) -> bool {
+    [&b"text/event-stream"[..], b"application/grpc"]
+        .iter()
+        .any(|kind| content_type.as_bytes().get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)))
 }
 
 /// Whether sending it twice does no more than sending it once (RFC 9110, section 9.2.2), and it can be sent twice.

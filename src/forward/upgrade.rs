@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectiona
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::session::Ending;
+
 /// After the word to drain, what the two ends still have to say to each other: a close frame and its answer take one
 /// round trip, and a site that is being stopped with us sends them of its own accord.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -31,9 +33,15 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|protocol| protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Copies both ways until either side breaks, both have closed, neither has said anything for `idle`, or some moments
-/// after `drain`.
-pub(super) async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, idle: Duration, drain: CancellationToken) {
+/// Copies both ways until either side breaks, both have closed, neither has said anything for `idle`, the session has
+/// come to its `ending`, or some moments after `drain`.
+pub(super) async fn tunnel(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    idle: Duration,
+    drain: CancellationToken,
+    ending: Option<Ending>,
+) {
     // Both come at once: hyper has the upstream's already, and the client's as soon as its 101 is written.
     let Ok((client, upstream)) = futures_util::future::try_join(client, upstream).await else { return };
     let heard = Arc::new(Heard { start: Instant::now(), last: AtomicU64::new(0) });
@@ -44,11 +52,20 @@ pub(super) async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, idle: Duratio
         tokio::select! {
             _ = &mut copying => return,
             () = heard.nothing_for(idle) => {}
+            () = the_end(ending) => {}
             () = drain.cancelled() => if timeout(FAREWELL, copying).await.is_ok() { return },
         }
     }
     // TLS wants its goodbye, or the end looks like an attack; whoever takes none of it is not waited for.
     let _ = timeout(FAREWELL, async { tokio::join!(client.shutdown(), upstream.shutdown()) }).await;
+}
+
+/// Never, where no session was required.
+async fn the_end(ending: Option<Ending>) {
+    match ending {
+        Some(ending) => ending.come().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// When anything was last said, by either side, in milliseconds since `start`.

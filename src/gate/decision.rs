@@ -84,9 +84,12 @@ fn issue(otherwise: OnMintFailure, reading: Reading, facts: Facts) -> Decision<'
         // A session of the visitor's own may be there and would be lost to a new one.
         Reading::Absent if facts.marked && facts.initiator == Initiator::Foreign => Decision::Pass,
         Reading::Absent if may_be_held_back(facts) => Decision::Reload(Hop::Arrived(1)),
-        Reading::Absent | Reading::Expired | Reading::Outdated | Reading::Forged | Reading::Malformed => {
-            Decision::Mint { otherwise }
-        }
+        Reading::Absent
+        | Reading::Expired
+        | Reading::Outdated
+        | Reading::Revoked
+        | Reading::Forged
+        | Reading::Malformed => Decision::Mint { otherwise },
     }
 }
 
@@ -105,7 +108,7 @@ fn require(on_missing: &OnMissing, reading: Reading, facts: Facts) -> Decision<'
             OnMissing::Redirect(path) if facts.visit => Decision::Redirect(path),
             OnMissing::Refuse | OnMissing::Issue | OnMissing::Redirect(_) => required,
         },
-        Reading::Forged | Reading::Malformed => {
+        Reading::Revoked | Reading::Forged | Reading::Malformed => {
             Decision::Refuse { code: Code::SessionInvalid, expire: facts.navigation }
         }
         Reading::Conflict if facts.navigation && facts.hop != Hop::Cleared => Decision::Reload(Hop::Cleared),
@@ -123,7 +126,8 @@ fn may_be_held_back(facts: Facts) -> bool {
 mod tests {
     use super::*;
 
-    const READINGS: [Reading; 7] = [
+    /// The last has no column of its own in the table.
+    const READINGS: [Reading; 8] = [
         Reading::Valid,
         Reading::Absent,
         Reading::Expired,
@@ -131,6 +135,7 @@ mod tests {
         Reading::Forged,
         Reading::Malformed,
         Reading::Conflict,
+        Reading::Revoked,
     ];
 
     const FETCH: Facts = Facts {
@@ -190,6 +195,9 @@ mod tests {
             for (reading, expected) in READINGS.into_iter().zip(expected) {
                 assert_eq!(decide(rules, reading, *facts), *expected, "{rules:?} {reading:?} {facts:?}");
             }
+            // The two share a column.
+            let [revoked, forged] = [Reading::Revoked, Reading::Forged].map(|reading| decide(rules, reading, *facts));
+            assert_eq!(revoked, forged, "{rules:?} {facts:?}");
         }
     }
 

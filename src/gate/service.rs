@@ -143,7 +143,8 @@ impl Visit {
         if self.rules.policy == Policy::Open {
             return (Reading::Absent, None);
         }
-        let verdict = self.gate.jar.read(headers, self.gate.clock.now());
+        let is_revoked = |session: &Session| self.gate.revocations.is_revoked(session);
+        let verdict = self.gate.jar.read_unless(headers, self.gate.clock.now(), is_revoked);
         let reading = verdict.reading();
         self.note(|entry| {
             entry.reading = Some(reading.as_str());
@@ -229,7 +230,7 @@ impl Visit {
         if let Some(client) = self.client {
             self.gate.limiter.take(client, is_browser).map_err(NoSession::Limited)?;
         }
-        let (session, source) = match self.gate.provider.at_hand() {
+        let (session, source) = match self.at_hand() {
             Some(session) => (session, Source::Pool),
             None => (self.mint_directly().await?, Source::Direct),
         };
@@ -237,11 +238,27 @@ impl Visit {
         Ok((session, cookies, source))
     }
 
+    /// A session that was made ahead may have been taken back since, with all that were issued before some moment.
+    fn at_hand(&self) -> Option<Session> {
+        std::iter::from_fn(|| self.gate.provider.at_hand()).find(|session| !self.gate.revocations.is_revoked(session))
+    }
+
     async fn mint_directly(&self) -> Result<Session, MintError> {
         let budget = self.gate.config.mint_timeout;
         // The provider is bound to keep the budget; a visitor is not to wait for one that does not.
-        let minted = tokio::time::timeout(budget, self.gate.provider.mint(budget)).await;
+        let minted = tokio::time::timeout(budget, self.unrevoked(budget)).await;
         minted.unwrap_or(Err(MintError::TimedOut { waited: budget }))
+    }
+
+    /// What the provider gives may have been left over by another visit; one that is made now was not taken back.
+    async fn unrevoked(&self, budget: Duration) -> Result<Session, MintError> {
+        let asked = self.gate.clock.now();
+        loop {
+            let session = self.gate.provider.mint(budget).await?;
+            if session.issued_at >= asked || !self.gate.revocations.is_revoked(&session) {
+                return Ok(session);
+            }
+        }
     }
 
     /// The guarded service's answer, as it leaves, with the cookies that it is to set.

@@ -9,11 +9,14 @@ use crate::hygiene::Upgrade;
 use crate::routes::override_methods;
 
 use super::decision::{Facts, Initiator};
-use super::{Config, IssueOn};
+use super::{Config, IssueOn, OwnPath};
 
 /// Sees what `request` is. Reads the head alone.
 #[must_use]
 pub fn facts<B: Body>(request: &Request<B>, config: &Config) -> Facts {
+    if let Some(own) = request.extensions().get::<OwnPath>() {
+        return Facts { visit: own.mints, ..Facts::default() };
+    }
     let headers = request.headers();
     let upgrade = is_upgrade(request);
     let navigation = *request.method() == Method::GET && !upgrade && is_navigation(headers);

@@ -8,5 +8,7 @@ pub(super) struct Problem<'a> {
     pub(super) status: u16,
     pub(super) title: &'a str,
     pub(super) code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) detail: Option<&'a str>,
     pub(super) request_id: &'a str,
 }

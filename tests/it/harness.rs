@@ -120,6 +120,7 @@ impl Sink for Notebook {
             Event::Verified { .. } => "verified",
             Event::CookieRejected { .. } => "rejected",
             Event::Conflicted { .. } => "conflicted",
+            Event::Revoked { .. } => "revoked",
             Event::MintFailed { .. } => "mint failed",
             Event::MintLimited => "mint limited",
             Event::Refused { .. } => "refused",

@@ -27,6 +27,10 @@ mod genesys_down;
 
 /// Whoever tries to get past the gate, or to speak in its name, fails.
 mod hostile;
+/// A page's script may ask for its session, get one, and sign out; nobody else may.
+mod own_paths;
+/// What was taken back lets nobody in any more, and ends what it had opened.
+mod revocation;
 
 // What a site is promised.
 /// What it is told of a visitor is the proxy's own word.
@@ -47,6 +51,8 @@ mod access_log;
 mod secrets;
 /// What is under way is finished when the program is told to stop.
 mod stop;
+/// The operator's listener: who may call it, and what the calls do.
+mod admin;
 /// Every mistake in the configuration at once.
 mod config;
 /// A cookie is judged at a terminal as it is at the gate.

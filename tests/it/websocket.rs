@@ -6,9 +6,9 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::harness::{Plan, Town, raw};
 
-type Socket = WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
+pub(crate) type Socket = WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
 
-async fn open(town: &Town, path: &str, cookie: Option<&str>) -> Result<Socket, Error> {
+pub(crate) async fn open(town: &Town, path: &str, cookie: Option<&str>) -> Result<Socket, Error> {
     let mut request = format!("wss://localhost:{}{path}", town.address().port()).into_client_request().unwrap();
     if let Some(cookie) = cookie {
         request.headers_mut().insert("cookie", format!("genesys_session={cookie}").parse().unwrap());

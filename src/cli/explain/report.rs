@@ -112,6 +112,13 @@ impl Report {
             readings.first().into_iter().flat_map(|read| read.routes.iter().map(|met| route(*met))).collect();
     }
 
+    /// A path of the proxy's own, which the site never hears of. What it answers would change something, so it is not
+    /// rehearsed.
+    pub(super) fn own(&mut self, name: &str) {
+        let section = self.section("decision");
+        section.say("decision", "own").say("because", format!("{name:?} stands behind own.prefix: the proxy answers"));
+    }
+
     /// The route that was met, and those that stand behind it.
     pub(super) fn route(&mut self, head: &Parts, config: &Config) {
         let covering = std::mem::take(&mut self.covering);

@@ -21,6 +21,7 @@ use crate::clock::SystemClock;
 use crate::context::{Connection, Entry, Record, RequestId, Scheme};
 use crate::hygiene;
 use crate::policy::Rules;
+use crate::session::NoRevocations;
 
 /// How long a test waits for what is bound to come.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -95,6 +96,7 @@ pub(super) fn surroundings() -> Surroundings {
     Surroundings {
         renderer: Renderer::default(),
         clock: Arc::new(SystemClock::new()),
+        revocations: Arc::new(NoRevocations),
         drain: CancellationToken::new(),
         tunnels: TaskTracker::new(),
     }

@@ -68,6 +68,7 @@ impl Plan {
             keys.secret = "a test's secret, long enough to be one"
             upstream = [{{ name = "site", servers = ["http://{site}"] }}]
             log.access = "off"
+            store.path = "off"
             "#,
             chain = certificate.chain.display(),
             key = certificate.key.display(),

@@ -78,7 +78,8 @@ impl Visitor {
         let (status, headers) = (response.status(), response.headers().clone());
         let answer = Answer { status, headers, body: response.text().await.unwrap() };
         if let Some(cookie) = answer.session_cookie() {
-            self.cookie = Some(cookie.value);
+            // An empty one takes it away.
+            self.cookie = Some(cookie.value).filter(|value| !value.is_empty());
         }
         answer
     }
@@ -101,6 +102,14 @@ impl Answer {
             let attributes = attributes.split(';').map(|attribute| attribute.trim().to_ascii_lowercase()).collect();
             Some(SetCookie { value, attributes })
         })
+    }
+
+    /// Whether it takes the marker of a session away, which goes with its session.
+    pub(crate) fn expires_marker(&self) -> bool {
+        let is_expired = |cookie: &str| {
+            cookie.starts_with("genesys_session_seen=;") && cookie.to_ascii_lowercase().contains("max-age=0")
+        };
+        self.headers.get_all("set-cookie").iter().any(|value| value.to_str().is_ok_and(is_expired))
     }
 
     /// The code of a refusal.

@@ -1,0 +1,74 @@
+//! The sections about the process itself: `own`, `store`, `admin`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use toml::de::DeValue;
+
+use super::raw::Section;
+use super::value::{self, Unfit};
+use crate::admin;
+use crate::routes::OwnPrefix;
+use crate::secret::SecretText;
+use crate::store::Place;
+
+/// Where the operator is listened to, unless the file says otherwise.
+const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+
+/// What nobody guesses over a network, 64 bits in hexadecimal.
+const SHORTEST_TOKEN: usize = 16;
+
+/// `[own]`.
+pub(super) fn own(section: &mut Section<'_>) -> OwnPrefix {
+    let prefix = section.get("prefix", |value| {
+        OwnPrefix::parse(&value::text(value)?).ok_or_else(|| {
+            Unfit::new("is not a prefix for paths", "expected a path with \"/\" at either end")
+                .help("write letters, digits, `_` and `-` between slashes: \"/_guestpass/\"")
+        })
+    });
+    prefix.unwrap_or_default()
+}
+
+/// `[store]`.
+pub(super) fn store(section: &mut Section<'_>) -> Place {
+    let folder = section.surroundings.folder;
+    let place = section.get("path", |value| match value::text(value)?.as_str() {
+        "off" => Ok(Place::Memory),
+        "" => Err(Unfit::new("is empty", "expected a folder").help("write a folder, such as \"state\", or \"off\"")),
+        path => Ok(Place::Folder(folder.join(path))),
+    });
+    if place == Some(Place::Memory) {
+        let spot = section.places().of("path");
+        section
+            .findings
+            .warning(&spot, "revocations are forgotten when the process ends", "kept in memory alone")
+            .help("name a folder that the process may write in");
+    }
+    place.unwrap_or_else(|| Place::Folder(folder.join("state")))
+}
+
+/// `[admin]`, which is asked for its keys also where it does not stand.
+pub(super) fn admin(section: &mut Section<'_>) -> admin::Config {
+    let help = "write address and port: \"127.0.0.1:9180\"";
+    let address = section.get("address", value::parsed::<SocketAddr>("an address", help)).unwrap_or(ADMIN_ADDRESS);
+    let token = section.optional("token", token);
+    if !address.ip().is_loopback() {
+        let spot = section.places().of("address");
+        section
+            .findings
+            .error(&spot, "the admin listener must stay on the loopback", "others could listen in")
+            .note("it speaks without TLS, so the token would cross the network in the clear")
+            .help("write \"127.0.0.1:9180\" or \"[::1]:9180\", and reach it through a tunnel such as ssh's");
+    }
+    admin::Config { address, token }
+}
+
+fn token(value: &DeValue<'_>) -> value::Reading<SecretText> {
+    const HELP: &str = "make one with `openssl rand -hex 32`";
+    let text = value.as_str().ok_or_else(|| Unfit::type_of(value, "text").help(HELP))?;
+    // RFC 6750, section 2.1, has no space in it, and no header can hold a control character.
+    if text.len() < SHORTEST_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let label = format!("expected {SHORTEST_TOKEN} or more letters, digits and signs");
+        return Err(Unfit::new("is no good token", label).help(HELP));
+    }
+    Ok(SecretText::new(text.to_owned()))
+}

@@ -1,0 +1,158 @@
+//! What must outlive the process: which sessions were taken back before their end.
+//!
+//! Whoever asks waits for nobody: every core reads the same immutable set, which is swapped when it changes. Whoever
+//! revokes waits for the disk: only when the line is there is it in force. One thread writes the [`journal`], several
+//! revocations at a time, and once a second looks whether another process has written in it, such as the one that this
+//! one takes over from. A store is one machine's: replicas do not share it.
+
+mod known;
+mod journal;
+mod keeper;
+mod wire;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+use crate::clock::{Clock, Timestamp};
+use crate::session::{Revocations, Session};
+
+use self::keeper::{Keeper, Order};
+use self::known::Known;
+
+/// How long a revocation is kept where the session's own end is not known: the longest that Genesys lets a session last
+/// (a day), and an hour for clocks that disagree.
+pub const LONGEST_SESSION: Duration = Duration::from_secs(86_400 + 3_600);
+
+/// Revocations that may wait for the disk. It takes thousands a second, so more than these means that it is stuck.
+const QUEUE: usize = 1_024;
+
+/// Where what is to be kept is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a folder, which is made if it is missing.
+    Folder(PathBuf),
+    /// Nowhere: it is forgotten when the process ends.
+    Memory,
+}
+
+/// What is taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// One session.
+    Session {
+        /// Its id.
+        id: String,
+        /// From when on it would be void by itself, so that nobody need remember any more.
+        until: Timestamp,
+    },
+    /// Every session that was issued before a moment. Cookies know whole seconds, so the sessions of the moment's own
+    /// second are taken back as well.
+    IssuedBefore(Timestamp),
+}
+
+impl Revocation {
+    /// Takes back a session that one holds.
+    #[must_use]
+    pub fn of(session: &Session) -> Self {
+        Self::Session { id: session.id.clone(), until: session.expires_at }
+    }
+
+    /// Until when it must be known.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        match self {
+            Self::Session { until, .. } => *until,
+            Self::IssuedBefore(moment) => moment.plus(LONGEST_SESSION),
+        }
+    }
+}
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The folder or the journal in it cannot be used.
+    #[error("{} cannot be used for what must outlive the process (store.path)", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no thread to be had.
+    #[error("the store's thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Why something was not taken back.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevokeError {
+    /// It could not be written down, so it would be forgotten: the disk is full, say.
+    #[error("{} cannot be written", path.display())]
+    Unwritten {
+        /// The journal.
+        path: PathBuf,
+        /// Why not.
+        source: Arc<io::Error>,
+    },
+    /// Too much is waiting for the disk already.
+    #[error("the disk does not keep up")]
+    Busy,
+    /// The process is about to end.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// A handle on the store. Its clones are the same store, which closes with the last of them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    known: Arc<ArcSwap<Known>>,
+    orders: SyncSender<Order>,
+}
+
+impl Store {
+    /// Reads what is known, and starts the thread that writes and follows.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be made, or its journal cannot be read and written.
+    pub fn open(place: &Place, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let known = Arc::<ArcSwap<Known>>::default();
+        let keeper = Keeper::open(place, Arc::clone(&known), clock)?;
+        let (orders, queue) = sync_channel(QUEUE);
+        let named = thread::Builder::new().name("store".to_owned());
+        named.spawn(move || keeper.run(&queue)).map_err(OpenError::Thread)?;
+        Ok(Self { known, orders })
+    }
+
+    /// Takes sessions back. When it returns `Ok`, that is on disk and in force on every core.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be written down. Then nothing has changed.
+    pub async fn revoke(&self, revocation: Revocation) -> Result<(), RevokeError> {
+        let (done, outcome) = oneshot::channel();
+        self.orders.try_send(Order { revocation, done }).map_err(|error| match error {
+            TrySendError::Full(_) => RevokeError::Busy,
+            TrySendError::Disconnected(_) => RevokeError::Closed,
+        })?;
+        outcome.await.unwrap_or(Err(RevokeError::Closed))
+    }
+}
+
+impl Revocations for Store {
+    fn is_revoked(&self, session: &Session) -> bool {
+        self.known.load().contain(session)
+    }
+}
+
+#[cfg(test)]
+mod tests;
