@@ -161,7 +161,7 @@ impl Inner {
             .map_err(|error| Refusal::new(Code::StoreUnavailable, "admin: the store").detail(error.to_string()))?;
         sink.notice(&Event::Revoked { revocation: &revocation }, None);
         match &revocation {
-            Revocation::Session { id, .. } => tracing::info!(session_id = %id, "the operator revoked a session"),
+            Revocation::Session { id, .. } => tracing::info!(session_id = ?id, "the operator revoked a session"),
             Revocation::IssuedBefore(moment) => tracing::info!(%moment, "the operator revoked all issued before"),
         }
         let revoked = wire::Revoked { kept_until: revocation.until().to_string() };

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
@@ -58,14 +58,20 @@ impl Keeper {
 
     /// Runs until nobody can revoke any more.
     pub(super) fn run(mut self, queue: &Receiver<Order>) {
+        let mut looked = Instant::now();
         loop {
-            match queue.recv_timeout(LOOK_EVERY) {
+            match queue.recv_timeout(LOOK_EVERY.saturating_sub(looked.elapsed())) {
                 Ok(first) => {
                     let orders: Vec<Order> = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
                     self.carry_out(orders);
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Also while orders keep coming: a busy site must not keep from being forgotten what has ended.
+            if looked.elapsed() >= LOOK_EVERY {
+                self.look();
+                looked = Instant::now();
             }
         }
     }
