@@ -109,7 +109,8 @@ impl Own {
                 if wish != Wish::Look && !is_same_origin(&head.headers, context) {
                     return refuse(Code::CrossOrigin, "own path from another origin");
                 }
-                self.about_session(wish, head, body, context).await
+                let mints = wish == Wish::Have && routes.issues(&context.host);
+                self.about_session(wish, mints, head, body, context).await
             }
             _ => refuse(Code::NotFound, "no such own path"),
         }
@@ -118,6 +119,7 @@ impl Own {
     async fn about_session(
         &self,
         wish: Wish,
+        mints: bool,
         mut head: Parts,
         body: RequestBody,
         context: &Arc<Context>,
@@ -125,6 +127,8 @@ impl Own {
         context.record.note(|entry| entry.route = Some(self.pattern.to_string().into()));
         let rules = match wish {
             Wish::Look => Rules::of(Policy::Require),
+            // Where no visit would get a session, a script gets none either: it would open what asks for one.
+            Wish::Have if !mints => Rules::of(Policy::Require),
             // Whoever asks for a session has no use for an answer without one.
             Wish::Have | Wish::SignOut => {
                 Rules { policy: Policy::Issue, on_missing: OnMissing::Refuse, on_mint_failure: OnMintFailure::Refuse }
@@ -133,7 +137,7 @@ impl Own {
         // The upstream is never looked at: what stands behind this gate is no upstream.
         head.extensions.insert(Matched { pattern: Arc::clone(&self.pattern), rules: Arc::new(rules), upstream: 0 });
         head.extensions.insert(Arc::clone(context));
-        head.extensions.insert(OwnPath { mints: wish == Wish::Have });
+        head.extensions.insert(OwnPath { mints });
         head.extensions.insert(wish);
         let Ok(response) = self.service.clone().call(Request::from_parts(head, body)).await;
         let mut response = response.map(|body| match body {

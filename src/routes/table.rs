@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::policy::Rules;
+use crate::policy::{OnMissing, Policy, Rules};
 use crate::refusal::{Code, Refusal};
 
 use super::pattern::{Host, Literal, Segment, match_segments};
@@ -99,6 +99,14 @@ impl Table {
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
         self.has_implied(host) || !self.any.is_empty()
+    }
+
+    /// Whether a visit to any path of `host` could get a session.
+    #[must_use]
+    pub fn issues(&self, host: &str) -> bool {
+        let entries = || self.levels(host).flat_map(|level| level.by_prefix.values().flatten());
+        let hides_the_implied = |entry: &Arc<Entry>| entry.path.as_str() == "/**" && entry.methods.is_empty();
+        entries().any(|entry| entry.issues()) || (self.has_implied(host) && !entries().any(hides_the_implied))
     }
 
     /// The route that a request meets. `host` as for [`Self::serves`]; `path` as it was received, without the query.
@@ -194,9 +202,13 @@ impl Table {
         folded: &'r str,
         method: &'r Method,
     ) -> impl Iterator<Item = &'t Entry> + use<'t, 'r> {
-        let levels = self.exact.get(host).into_iter().chain(self.levels_below(host)).chain([&self.any]);
-        let named = levels.flat_map(move |level| level.covering(reading, folded, method));
+        let named = self.levels(host).flat_map(move |level| level.covering(reading, folded, method));
         named.chain(std::iter::once_with(|| self.has_implied(host).then_some(&self.implied)).flatten())
+    }
+
+    /// The levels that are asked for a host, in their order.
+    fn levels<'t, 'h>(&'t self, host: &'h str) -> impl Iterator<Item = &'t Level> + use<'t, 'h> {
+        self.exact.get(host).into_iter().chain(self.levels_below(host)).chain([&self.any])
     }
 
     fn levels_below<'t, 'h>(&'t self, host: &'h str) -> impl Iterator<Item = &'t Level> + use<'t, 'h> {
@@ -282,6 +294,11 @@ impl Entry {
 
     fn covers(&self, reading: &str, method: &Method) -> bool {
         covers_method(&self.methods, method) && match_segments(self.path.segments(), reading, self.ignore_case)
+    }
+
+    fn issues(&self) -> bool {
+        let Rules { policy, on_missing, .. } = &*self.matched.rules;
+        *policy == Policy::Issue || (*policy == Policy::Require && *on_missing == OnMissing::Issue)
     }
 
     /// Whether it makes no difference which of the two is met.

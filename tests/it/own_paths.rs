@@ -289,3 +289,18 @@ async fn the_prefix_is_the_operators() {
     visitor.visit(SESSION).await;
     assert_eq!(town.site_saw().target, SESSION, "which is the site's now");
 }
+
+#[tokio::test]
+async fn a_script_gets_no_session_where_no_visit_would() {
+    let protected = "path = \"/**\"\nsession = \"require\"";
+    let town = Town::planned(Plan::default().routes(&[protected])).await;
+    let refused = town.visitor().ask(Method::POST, SESSION, &[SAME_ORIGIN]).await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (401, "session_required"));
+    let forged = town.visitor().holding("v1.a.b.c").ask(Method::POST, SESSION, &[SAME_ORIGIN]).await;
+    assert_eq!(forged.status, 403);
+    assert_eq!(town.minted(), 0);
+
+    let chat = "path = \"/chat/**\"\nsession = \"issue\"";
+    let town = Town::planned(Plan::default().routes(&[protected, chat])).await;
+    assert_eq!(town.visitor().ask(Method::POST, SESSION, &[SAME_ORIGIN]).await.status, 200);
+}
