@@ -97,6 +97,11 @@ fn start_logging(level: Level) {
         .init();
 }
 
+/// A variable of the process's environment, as the configuration asks for it.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Colour is for terminals, and only where nobody asked for none (<https://no-color.org>).
 fn takes_colour(output: &impl IsTerminal) -> bool {
     output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

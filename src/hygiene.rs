@@ -56,8 +56,7 @@ pub fn cleanse(head: &mut Parts, peer_is_trusted: bool, keep: &[HeaderName]) {
 }
 
 /// Makes one `Cookie` header of several, as RFC 9113, section 8.2.3, asks of whoever hands an HTTP/2 request on.
-/// [`cleanse`] does it; it stands open for whoever must read the cookie earlier.
-pub fn join_cookie_crumbs(headers: &mut HeaderMap) {
+fn join_cookie_crumbs(headers: &mut HeaderMap) {
     let crumbs = headers.get_all(COOKIE);
     if crumbs.iter().nth(1).is_none() {
         return;

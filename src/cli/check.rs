@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::cli::{EX_CONFIG, takes_colour};
+use crate::cli::{EX_CONFIG, environment, takes_colour};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Problems};
 use crate::forward::{Protocol, Server};
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// Reads the configuration at `path` and the process's environment, and says on standard error what is wrong with
 /// them. `None` when it cannot be used.
 pub(super) fn load(path: &Path, clock: &dyn Clock) -> Result<Option<Config>> {
-    let loaded = config::load(path, &|name| std::env::var(name).ok(), clock.now());
+    let loaded = config::load(path, &environment, clock.now());
     report(&loaded.problems)?;
     Ok(loaded.config)
 }

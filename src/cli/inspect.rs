@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::cli::{EX_CONFIG, check};
+use crate::cli::{EX_CONFIG, check, environment};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::cookie::{self, Jar, KeyId, KeyRing, Peek, Protection, Reading};
@@ -105,7 +105,7 @@ fn source(arguments: &Arguments, config: Option<&Config>) -> Option<keys::Source
 
 /// An empty variable is what a deployment leaves behind that has none.
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    environment(name).filter(|value| !value.is_empty())
 }
 
 /// What there is to compare the cookie with.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use crate::cli::inspect::{moment, span};
-use crate::cli::{EX_CONFIG, check};
+use crate::cli::{EX_CONFIG, check, environment};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::keys::{self, Config, RingRecord, Source, State};
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments, clock: &dyn Clock, random: &dyn Random)
 
 /// The ring that a configuration names; `None` when what is wrong with it has been said.
 fn configured(path: &Path, now: Timestamp) -> Result<Option<Ring>> {
-    let config = match config::load_keys(path, &|name| std::env::var(name).ok(), now) {
+    let config = match config::load_keys(path, &environment, now) {
         Ok(config) => config,
         Err(problems) => {
             check::report(&problems)?;

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::admin;
-use crate::cli::{EX_CONFIG, check};
+use crate::cli::{EX_CONFIG, check, environment};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 
@@ -48,7 +48,7 @@ pub(super) struct Revoke {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments::Revoke(revoke) = arguments;
-    let loaded = config::load(&revoke.config, &|name| std::env::var(name).ok(), SystemClock::new().now());
+    let loaded = config::load(&revoke.config, &environment, SystemClock::new().now());
     let Some(config) = loaded.config else {
         check::report(&loaded.problems)?;
         return Ok(ExitCode::from(EX_CONFIG));
