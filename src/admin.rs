@@ -22,7 +22,7 @@ use hyper::service::Service;
 use crate::body::Bounded;
 use crate::clock::{Clock, Timestamp};
 use crate::context::RequestId;
-use crate::event::{Event, Sink};
+use crate::event::{self, Event, Sink};
 use crate::random::Random;
 use crate::refusal::{Addressee, Code, Refusal, Renderer};
 use crate::secret::SecretText;
@@ -159,7 +159,7 @@ impl Inner {
             .revoke(revocation.clone())
             .await
             .map_err(|error| Refusal::new(Code::StoreUnavailable, "admin: the store").detail(error.to_string()))?;
-        sink.notice(&Event::Revoked { revocation: &revocation }, None);
+        event::tell_what_happened(&**sink, &Event::Revoked { revocation: &revocation }, None).await;
         match &revocation {
             Revocation::Session { id, .. } => tracing::info!(session_id = ?id, "the operator revoked a session"),
             Revocation::IssuedBefore(moment) => tracing::info!(%moment, "the operator revoked all issued before"),

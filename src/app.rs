@@ -147,6 +147,7 @@ pub fn start(config: Config, world: World) -> Result<Proxy> {
     let cores = cores(config.workers);
     let stop = Stop::default();
     let (ring, keeper) = reload::keys(&config.keys, &world)?;
+    let sink = Arc::clone(&world.sink);
     let rest = Rest::new(config.genesys.clone(), Arc::clone(&world.clock), Arc::clone(&world.random))?;
     let stock = Stock::new(Arc::new(rest), minting.handle().clone(), Arc::clone(&world.clock), config.warm_pool);
     let parts = parts(config, world, ring, Arc::new(stock))?;
@@ -155,7 +156,7 @@ pub fn start(config: Config, world: World) -> Result<Proxy> {
     let made = made.collect::<Result<Vec<_>>>()?;
     let admin = operator::listen(&parts, &stop, &minting)?;
     let workers = made.into_iter().enumerate().map(|(core, worker)| worker.start(core)).collect::<Result<_>>()?;
-    let reload = Reload::start(keeper, minting.handle());
+    let reload = Reload::start(keeper, sink, minting.handle());
     Ok(Proxy { addresses, admin, stop, workers, minting: Some(minting), reload, access_log: Some(access_log) })
 }
 

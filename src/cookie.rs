@@ -87,6 +87,17 @@ pub enum Protection {
     Sealed,
 }
 
+impl Protection {
+    /// What it is done with, by the algorithm's own name.
+    #[must_use]
+    pub const fn algorithm(self) -> &'static str {
+        match self {
+            Self::Signed => "HMAC-SHA256",
+            Self::Sealed => "AES-256-GCM",
+        }
+    }
+}
+
 /// RFC 6265bis, section 5.6.7.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SameSite {
@@ -209,6 +220,8 @@ pub struct SetCookies {
     pub session: HeaderValue,
     /// That of its marker, which a Strict cookie has.
     pub marker: Option<HeaderValue>,
+    /// The key that vouches for the session, where one is given and not taken away.
+    pub key_id: Option<KeyId>,
 }
 
 impl IntoIterator for SetCookies {
@@ -249,6 +262,12 @@ impl Jar {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// How the cookies are protected that it writes.
+    #[must_use]
+    pub const fn protection(&self) -> Protection {
+        self.config.protection
     }
 
     /// Judges every cookie of our name and makes one reading of them for the request.

@@ -1,10 +1,14 @@
 //! What happened, said once: the gate and forward speak, whoever listens makes lines, counters or deliveries of it.
 
 use std::fmt;
+use std::future::ready;
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+
 use crate::context::Context;
-use crate::cookie::Reading;
+use crate::cookie::{KeyId, Protection, Reading};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::session::{MintError, Session, Source};
@@ -19,6 +23,10 @@ pub enum Event<'a> {
     Minted {
         /// The session.
         session: &'a Session,
+        /// The key that vouches for its cookie.
+        key_id: KeyId,
+        /// How its cookie is protected.
+        protection: Protection,
         /// How long the visit waited for it.
         waited: Duration,
         /// Whether it had to be made first.
@@ -28,11 +36,15 @@ pub enum Event<'a> {
     Verified {
         /// The session it carried.
         session: &'a Session,
+        /// The key that vouched for it.
+        key_id: KeyId,
     },
     /// A cookie was there and was not good, or none of several.
     CookieRejected {
         /// How it was read.
         reading: Reading,
+        /// The key of ours that it names, if it names one.
+        key_id: Option<KeyId>,
         /// What the route asks.
         policy: Policy,
     },
@@ -60,6 +72,18 @@ pub enum Event<'a> {
         /// With what.
         refusal: &'a Refusal,
     },
+    /// Another key signs from now on.
+    KeyRotated {
+        /// The one that did.
+        from: KeyId,
+        /// The one that does.
+        to: KeyId,
+    },
+    /// Cookies under a key are accepted no more.
+    KeyRetired {
+        /// Which.
+        key_id: KeyId,
+    },
     /// The site tried to set one of our cookies; it was dropped.
     UpstreamSetOurCookie {
         /// Which.
@@ -67,10 +91,40 @@ pub enum Event<'a> {
     },
 }
 
-/// Whoever listens. Called on the request's way, so it must never wait.
+/// What [`Sink::record`] returns.
+pub type Recording<'a> = Pin<Box<dyn Future<Output = Result<(), Unrecorded>> + Send + 'a>>;
+
+/// Something could not be written down that must be, so it must not take effect.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{by} cannot be written: {why}")]
+pub struct Unrecorded {
+    /// Who was to write it.
+    pub by: &'static str,
+    /// Why it could not.
+    pub why: String,
+}
+
+/// Whoever listens.
 pub trait Sink: fmt::Debug + Send + Sync {
-    /// Takes note of `event`. `context` is missing where the gate is worn without the proxy around it.
+    /// Takes note of `event`. Called on the request's way, so it must never wait. `context` is missing where the gate is
+    /// worn without the proxy around it.
     fn notice(&self, event: &Event<'_>, context: Option<&Context>);
+
+    /// Has `event` in writing before it takes effect, which waits for this: a session leaves only once it is recorded.
+    /// Whatever is recorded is told to [`Sink::notice`] as well, once it stands. Only what must not be lost in a crash is
+    /// told here: [`Event::Minted`], [`Event::Revoked`], [`Event::KeyRotated`] and [`Event::KeyRetired`]; the last three
+    /// have happened by then, and go on if it fails.
+    fn record<'a>(&'a self, _event: &'a Event<'a>, _context: Option<&'a Context>) -> Recording<'a> {
+        Box::pin(ready(Ok(())))
+    }
+}
+
+/// Records and tells what has happened already, so that a failure to write it down changes nothing but is said.
+pub async fn tell_what_happened(sink: &dyn Sink, event: &Event<'_>, context: Option<&Context>) {
+    if let Err(error) = sink.record(event, context).await {
+        tracing::error!(%error, ?event, "something happened of which there is no record");
+    }
+    sink.notice(event, context);
 }
 
 /// Tells several listeners.
@@ -82,5 +136,11 @@ impl Sink for Everyone {
         for sink in &self.0 {
             sink.notice(event, context);
         }
+    }
+
+    /// Of all of them at once: whoever waits for the disk does so while the others do.
+    fn record<'a>(&'a self, event: &'a Event<'a>, context: Option<&'a Context>) -> Recording<'a> {
+        let recordings = self.0.iter().map(move |sink| sink.record(event, context));
+        Box::pin(async move { try_join_all(recordings).await.map(drop) })
     }
 }

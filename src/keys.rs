@@ -9,7 +9,7 @@ mod error;
 
 pub use self::error::{Error, KeyProblem};
 pub use self::file::{change, create, read};
-pub use self::keeper::{Keeper, Looked};
+pub use self::keeper::{Change, Keeper, Looked};
 pub use self::record::{KeyRecord, LONGEST_SESSION, RingRecord, State};
 
 use std::path::PathBuf;

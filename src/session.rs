@@ -152,6 +152,9 @@ pub enum MintError {
         /// The header `inin-correlation-id`, likewise.
         correlation_id: Option<String>,
     },
+    /// It could not be written down that the session exists, so nobody may have it.
+    #[error("the session cannot be handed out: {0}")]
+    Unrecorded(String),
     /// The session would make a cookie larger than a browser keeps.
     #[error("the session does not fit into a cookie: {size} bytes of {limit}")]
     TooLarge {
@@ -177,6 +180,7 @@ impl MintError {
             Self::TimedOut { .. } => "timed_out",
             Self::Unreachable(_) => "unreachable",
             Self::Status { .. } => "status",
+            Self::Unrecorded(_) => "unrecorded",
             Self::TooLarge { .. } => "too_large",
         }
     }

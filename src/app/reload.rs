@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use crate::cookie::SharedRing;
-use crate::keys::{self, Keeper, Source};
+use crate::event::{self, Event, Sink};
+use crate::keys::{self, Change, Keeper, Source};
 
 use super::World;
 
@@ -31,10 +32,10 @@ pub(super) struct Reload {
 
 impl Reload {
     /// Keeps looking on `background`, for as long as that runs.
-    pub(super) fn start(keeper: Option<Keeper>, background: &runtime::Handle) -> Self {
+    pub(super) fn start(keeper: Option<Keeper>, sink: Arc<dyn Sink>, background: &runtime::Handle) -> Self {
         let asked = keeper.map(|keeper| {
             let asked = Arc::<Notify>::default();
-            background.spawn(keep(keeper, Arc::clone(&asked)));
+            background.spawn(keep(keeper, sink, Arc::clone(&asked)));
             asked
         });
         Self { asked }
@@ -48,7 +49,7 @@ impl Reload {
     }
 }
 
-async fn keep(mut keeper: Keeper, asked: Arc<Notify>) {
+async fn keep(mut keeper: Keeper, sink: Arc<dyn Sink>, asked: Arc<Notify>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -65,5 +66,12 @@ async fn keep(mut keeper: Keeper, asked: Arc<Notify>) {
             Ok(keeper) => keeper,
             Err(error) => return tracing::error!(%error, "the key ring is not looked after any more"),
         };
+        for change in keeper.changes() {
+            let event = match change {
+                Change::Rotated { from, to } => Event::KeyRotated { from, to },
+                Change::Retired(key_id) => Event::KeyRetired { key_id },
+            };
+            event::tell_what_happened(&*sink, &event, None).await;
+        }
     }
 }

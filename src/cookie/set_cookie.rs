@@ -68,20 +68,21 @@ pub(super) fn write(
     if life.as_secs() == 0 {
         return Err(Unwritable::TooShort { left, margin: config.expiry_margin });
     }
-    let value = envelope::write(config.protection, session, &names.session, ring.signing(now), random);
+    let key = ring.signing(now);
+    let value = envelope::write(config.protection, session, &names.session, key, random);
     let text = within(life, now, cookie(config, &names.session, &value, config.same_site, host));
     if text.len() >= LIMIT {
         return Err(Unwritable::TooLarge { size: text.len(), limit: LIMIT });
     }
     let marker = marker(config, names, MARKED, host).map(|marker| header(within(life, now, marker)));
-    Ok(SetCookies { session: header(text), marker })
+    Ok(SetCookies { session: header(text), marker, key_id: Some(key.id()) })
 }
 
 /// Takes away what [`write()`] has set.
 pub(super) fn expire(config: &Config, names: &Names, host: &str) -> SetCookies {
     let epoch = |cookie| header(within(Duration::ZERO, Timestamp::from_seconds(0), cookie));
     let marker = marker(config, names, "", host).map(epoch);
-    SetCookies { session: epoch(cookie(config, &names.session, "", config.same_site, host)), marker }
+    SetCookies { session: epoch(cookie(config, &names.session, "", config.same_site, host)), marker, key_id: None }
 }
 
 /// The cookie that tells the next request what was tried.

@@ -196,7 +196,7 @@ fn a_cookie_that_browsers_would_drop_is_an_error() {
 fn prefixed_names_work() {
     for name in ["__Host-genesys_session", "__Secure-s"] {
         let jar = jar_with(Config { name: name.to_owned(), ..Config::default() }, key("a", 1), vec![]);
-        let SetCookies { session: header, marker } = jar.write(&session("one"), "h", NOW).unwrap();
+        let SetCookies { session: header, marker, .. } = jar.write(&session("one"), "h", NOW).unwrap();
         assert_eq!(jar.set_by(&header), Some(name));
         // Browsers want these of a name with a prefix, and the companions' names have it as well.
         let hop = jar.remember(Hop::Cleared, "h", NOW);

@@ -79,11 +79,11 @@ impl fmt::Display for Told<'_> {
             Event::Minted { session, source: Source::Pool, .. } => {
                 write!(f, "minted    {request}  session {} from the pool", short(session))
             }
-            Event::Minted { session, waited, source: Source::Direct } => {
+            Event::Minted { session, waited, source: Source::Direct, .. } => {
                 write!(f, "minted    {request}  session {} in {} ms", short(session), waited.as_millis())
             }
-            Event::Verified { session } => write!(f, "verified  {request}  session {}", short(session)),
-            Event::CookieRejected { reading, policy } => {
+            Event::Verified { session, .. } => write!(f, "verified  {request}  session {}", short(session)),
+            Event::CookieRejected { reading, policy, .. } => {
                 write!(f, "rejected  {request}  the cookie is {} (the route says {policy})", reading.as_str())
             }
             Event::Conflicted { policy } => {
@@ -106,6 +106,10 @@ impl fmt::Display for Told<'_> {
                 refusal.code.as_str(),
                 refusal.reason
             ),
+            Event::KeyRotated { from, to } => write!(f, "rotated   {request}  cookies are made with {to}, not {from}"),
+            Event::KeyRetired { key_id } => {
+                write!(f, "retired   {request}  cookies under {key_id} are accepted no more")
+            }
             Event::UpstreamSetOurCookie { name } => {
                 write!(f, "dropped   {request}  the site tried to set the cookie {name} itself")
             }

@@ -151,10 +151,16 @@ impl Visit {
             entry.session_id = verdict.session().map(|session| session.id.clone());
         });
         match (verdict.session(), reading) {
-            (Some(session), _) => self.tell(&Event::Verified { session }),
+            (Some(session), _) => {
+                let key_id = verdict.key_id().expect("no session is good but by a key");
+                self.tell(&Event::Verified { session, key_id });
+            }
             (None, Reading::Absent) => {}
             (None, Reading::Conflict) => self.tell(&Event::Conflicted { policy: self.rules.policy }),
-            (None, _) => self.tell(&Event::CookieRejected { reading, policy: self.rules.policy }),
+            (None, _) => {
+                let key_id = verdict.key_id();
+                self.tell(&Event::CookieRejected { reading, key_id, policy: self.rules.policy });
+            }
         }
         (reading, verdict.into_session())
     }
@@ -226,7 +232,9 @@ impl Visit {
     }
 
     /// A session for this visit, the cookies that carry it, and where it came from.
+    /// When this returns, whoever must have it in writing has it.
     async fn mint(&self, host: &str, is_browser: bool) -> Result<(Session, SetCookies, Source), NoSession> {
+        let started = self.gate.clock.uptime();
         if let Some(client) = self.client {
             self.gate.limiter.take(client, is_browser).map_err(NoSession::Limited)?;
         }
@@ -235,6 +243,14 @@ impl Visit {
             None => (self.mint_directly().await?, Source::Direct),
         };
         let cookies = self.gate.jar.write(&session, host, self.gate.clock.now()).map_err(MintError::from)?;
+        if let Some(key_id) = cookies.key_id {
+            let waited = self.gate.clock.uptime().saturating_sub(started);
+            let protection = self.gate.jar.protection();
+            let minted = Event::Minted { session: &session, key_id, protection, waited, source };
+            let recorded = self.gate.sink.record(&minted, self.context.as_deref()).await;
+            recorded.map_err(|error| MintError::Unrecorded(error.to_string()))?;
+            self.tell(&minted);
+        }
         Ok((session, cookies, source))
     }
 
@@ -312,7 +328,6 @@ where
     visit.note(|entry| entry.mint_time = Some(waited));
     match minted {
         Ok((session, cookies, source)) => {
-            visit.tell(&Event::Minted { session: &session, waited, source });
             visit.note(|entry| {
                 entry.decision = Some("mint");
                 entry.mint = Some(source.as_str());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::cookie::SharedRing;
+use crate::cookie::{Key, KeyId, KeyRing, SharedRing};
 use crate::random::Random;
 
 use super::Config;
@@ -43,6 +43,22 @@ pub struct Keeper {
     /// No rotation is tried before this uptime.
     retry_at: Duration,
     has_complained: bool,
+    /// The key that signed, and those that were accepted, at the last [`Keeper::changes`].
+    told: (KeyId, Vec<KeyId>),
+}
+
+/// What has become different about a ring, by its file or by the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Another key signs.
+    Rotated {
+        /// The one that did.
+        from: KeyId,
+        /// The one that does.
+        to: KeyId,
+    },
+    /// What one key has signed is accepted no more.
+    Retired(KeyId),
 }
 
 /// What a look has come to.
@@ -68,9 +84,11 @@ impl Keeper {
         // Before it is read: what changes in between is then seen at the next look.
         let seen = Fingerprint::of(&path);
         let record = file::read(&path)?;
+        let ring = record.ring();
         Ok(Self {
+            told: state(&ring, clock.now()),
             due: config.rotate_every.map(|every| record.rotation_due(every)),
-            ring: record.ring().into(),
+            ring: ring.into(),
             path,
             rotate_every: config.rotate_every,
             stage_for: config.stage_for,
@@ -98,6 +116,16 @@ impl Keeper {
             return Looked::Rotated;
         }
         looked
+    }
+
+    /// What is different since this was last asked. A staged key takes over without the file being written, so it is
+    /// to be asked after each look, whatever that has come to.
+    pub fn changes(&mut self) -> Vec<Change> {
+        let (signing, accepted) = state(&self.ring.load(), self.clock.now());
+        let (signed, were_accepted) = std::mem::replace(&mut self.told, (signing, accepted.clone()));
+        let rotated = (signed != signing).then_some(Change::Rotated { from: signed, to: signing });
+        let retired = were_accepted.into_iter().filter(|id| !accepted.contains(id)).map(Change::Retired);
+        rotated.into_iter().chain(retired).collect()
     }
 
     fn read(&mut self, seen: Option<Fingerprint>) -> Looked {
@@ -153,6 +181,10 @@ impl Keeper {
             }
         }
     }
+}
+
+fn state(ring: &KeyRing, now: Timestamp) -> (KeyId, Vec<KeyId>) {
+    (ring.signing(now).id(), ring.keys().map(Key::id).collect())
 }
 
 /// The error and what the operating system says of it.

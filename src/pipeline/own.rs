@@ -20,7 +20,7 @@ use tower_service::Service;
 use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::cookie::Reading;
-use crate::event::{Event, Sink};
+use crate::event::{self, Event, Sink};
 use crate::gate::{Gate, GateLayer, GateService, OwnPath};
 use crate::policy::{OnMintFailure, OnMissing, Policy, Rules};
 use crate::refusal::{Addressee, Code, Refusal, Renderer};
@@ -196,7 +196,7 @@ impl Answers {
             .revoke(revocation.clone())
             .await
             .map_err(|error| Refusal::new(Code::StoreUnavailable, error.to_string()))?;
-        self.sink.notice(&Event::Revoked { revocation: &revocation }, context);
+        event::tell_what_happened(&*self.sink, &Event::Revoked { revocation: &revocation }, context).await;
         if let Some(context) = context {
             context.record.note(|entry| entry.decision = Some("sign_out"));
         }

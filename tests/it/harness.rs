@@ -8,8 +8,10 @@ pub(crate) mod program;
 pub(crate) mod raw;
 pub(crate) mod visitor;
 
+use std::future::ready;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,7 @@ use guestpass::context::Context;
 use guestpass::demo::certificate;
 use guestpass::demo::genesys::{self, Simulator};
 use guestpass::demo::site::{self, Seen, Site};
-use guestpass::event::{Event, Sink};
+use guestpass::event::{Event, Recording, Sink, Unrecorded};
 use guestpass::random::{Random, SystemRandom};
 use tempfile::TempDir;
 
@@ -91,7 +93,12 @@ impl Town {
 
     /// The names of the events so far, in order.
     pub(crate) fn events(&self) -> Vec<&'static str> {
-        self.events.0.lock().unwrap().clone()
+        self.events.told.lock().unwrap().clone()
+    }
+
+    /// Whether what must be in writing can be written down.
+    pub(crate) fn can_record(&self, it_can: bool) {
+        self.events.is_full.store(!it_can, Ordering::Relaxed);
     }
 }
 
@@ -111,9 +118,18 @@ impl Random for Impatient {
 
 /// Writes down what it is told.
 #[derive(Debug, Default)]
-struct Notebook(Mutex<Vec<&'static str>>);
+struct Notebook {
+    told: Mutex<Vec<&'static str>>,
+    is_full: AtomicBool,
+}
 
 impl Sink for Notebook {
+    fn record<'a>(&'a self, _event: &'a Event<'a>, _context: Option<&'a Context>) -> Recording<'a> {
+        let is_full = self.is_full.load(Ordering::Relaxed);
+        let unrecorded = || Unrecorded { by: "the notebook", why: "it is full".to_owned() };
+        Box::pin(ready(if is_full { Err(unrecorded()) } else { Ok(()) }))
+    }
+
     fn notice(&self, event: &Event<'_>, _context: Option<&Context>) {
         let name = match event {
             Event::Minted { .. } => "minted",
@@ -127,7 +143,7 @@ impl Sink for Notebook {
             Event::UpstreamSetOurCookie { .. } => "upstream set our cookie",
             _ => "something else",
         };
-        self.0.lock().unwrap().push(name);
+        self.told.lock().unwrap().push(name);
     }
 }
 

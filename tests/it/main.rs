@@ -22,6 +22,8 @@ mod arrival;
 mod twins;
 /// Every row of Genesys' error table: what is tried again, and what is said.
 mod genesys_faults;
+/// A session that cannot be recorded is nobody's.
+mod recording;
 /// When Genesys does not answer, the site stays up.
 mod genesys_down;
 

@@ -161,3 +161,26 @@ fn without_rotation_a_key_becomes_as_old_as_it_likes() {
     assert_eq!(keeper.look(false), Looked::Unchanged);
     assert_eq!(keys::read(&house.path).unwrap().keys().count(), 1);
 }
+
+#[test]
+fn what_is_different_about_the_ring_is_told_once() {
+    let house = House::new();
+    let mut keeper = house.keeper();
+    let first = house.signing(&keeper);
+    assert_eq!(keeper.changes(), []);
+
+    let stage = |ring: &mut RingRecord| ring.rotate(Config::STAGE_FOR, &SystemRandom, house.clock.now());
+    let second = keys::change(&house.path, "a test", stage).unwrap();
+    keeper.look(true);
+    assert_eq!(keeper.changes(), [], "it only verifies");
+    house.clock.advance(Config::STAGE_FOR);
+    assert_eq!(keeper.look(false), Looked::Unchanged);
+    assert_eq!(keeper.changes(), [Change::Rotated { from: first, to: second }], "by the clock alone");
+    assert_eq!(keeper.changes(), []);
+
+    let retire = |ring: &mut RingRecord| ring.retire(first.as_str(), true, house.clock.now());
+    keys::change(&house.path, "a test", retire).unwrap();
+    keeper.look(true);
+    assert_eq!(keeper.changes(), [Change::Retired(first)]);
+    assert_eq!(keeper.changes(), []);
+}
