@@ -4,6 +4,7 @@
 //! administrator may set back. [`Clock::uptime`] only ever goes forward, and is what waits and budgets count in.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +12,15 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// A moment of the calendar, in milliseconds since the Unix epoch.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use guestpass::clock::Timestamp;
+///
+/// let moment = Timestamp::from_rfc3339("2026-11-22T14:20:00Z").unwrap();
+/// assert_eq!(moment.plus(Duration::from_secs(60)).to_string(), "2026-11-22T14:21:00.000Z");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -96,6 +106,16 @@ pub trait Clock: fmt::Debug + Send + Sync {
     fn uptime(&self) -> Duration;
 }
 
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn uptime(&self) -> Duration {
+        (**self).uptime()
+    }
+}
+
 /// The operating system's clocks.
 #[derive(Debug, Clone)]
 pub struct SystemClock {
@@ -129,6 +149,22 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still until it is told to move: for tests, and for showing what a cookie will be later.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use guestpass::clock::{ManualClock, Timestamp};
+/// # use guestpass::{cookie::Key, gate::GateLayer, secret::SecretBytes, session::MadeUp};
+///
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_357_200)));
+/// let hour = Duration::from_secs(3_600);
+/// let provider = MadeUp::new("organization".to_owned(), hour, Arc::clone(&clock));
+/// let gate = GateLayer::builder(key, provider).clock(Arc::clone(&clock)).build();
+/// clock.advance(hour); // and the cookies of before have expired
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 #[derive(Debug)]
 pub struct ManualClock {
     start: Timestamp,

@@ -15,7 +15,7 @@ mod ring;
 
 pub use self::companion::Hop;
 pub use self::flaw::Flaw;
-pub use self::ring::{Key, KeyId, KeyRing, RepeatedId, SharedRing};
+pub use self::ring::{Key, KeyId, KeyRing, RepeatedId, SHORTEST_SECRET, SharedRing, ShortSecret};
 pub use self::set_cookie::Unwritable;
 
 use std::sync::Arc;
@@ -234,6 +234,24 @@ impl IntoIterator for SetCookies {
 }
 
 /// Reads, writes and removes the session cookie. Reading takes no network, no store and no lock.
+///
+/// The gate has one. A service behind it that wants to see the cookie for itself can have its own:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use guestpass::clock::{Clock, SystemClock};
+/// use guestpass::cookie::{Config, Jar, Key, KeyRing, Reading};
+/// use guestpass::random::SystemRandom;
+/// # use guestpass::secret::SecretBytes;
+///
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// let jar = Jar::new(Config::default(), KeyRing::from(key), "organization".to_owned(), Arc::new(SystemRandom));
+/// let request = http::Request::get("/").header("cookie", "genesys_session=v1.a.b.c").body(())?;
+/// let verdict = jar.read(request.headers(), SystemClock::new().now());
+/// assert_eq!((verdict.reading(), verdict.session()), (Reading::Malformed, None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Jar {
     config: Config,

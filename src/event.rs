@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::ready;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -105,6 +106,31 @@ pub struct Unrecorded {
 }
 
 /// Whoever listens.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use guestpass::context::Context;
+/// use guestpass::event::{Event, Sink};
+///
+/// #[derive(Debug, Default)]
+/// struct Minted(AtomicU64);
+///
+/// impl Sink for Minted {
+///     fn notice(&self, event: &Event<'_>, _context: Option<&Context>) {
+///         if let Event::Minted { .. } = event {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+/// # use guestpass::{cookie::Key, gate::GateLayer, secret::SecretBytes, session::MadeUp};
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+///
+/// let minted = Arc::new(Minted::default());
+/// let gate = GateLayer::builder(key, MadeUp::default()).sink(Arc::clone(&minted)).build();
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 pub trait Sink: fmt::Debug + Send + Sync {
     /// Takes note of `event`. Called on the request's way, so it must never wait. `context` is missing where the gate is
     /// worn without the proxy around it.
@@ -125,6 +151,16 @@ pub async fn tell_what_happened(sink: &dyn Sink, event: &Event<'_>, context: Opt
         tracing::error!(%error, ?event, "something happened of which there is no record");
     }
     sink.notice(event, context);
+}
+
+impl<S: Sink + ?Sized> Sink for Arc<S> {
+    fn notice(&self, event: &Event<'_>, context: Option<&Context>) {
+        (**self).notice(event, context);
+    }
+
+    fn record<'a>(&'a self, event: &'a Event<'a>, context: Option<&'a Context>) -> Recording<'a> {
+        (**self).record(event, context)
+    }
 }
 
 /// Tells several listeners.

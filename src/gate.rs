@@ -4,17 +4,23 @@
 //! and [`service`] carries out what was decided around the service that it guards. It does no HTTP of its own: sessions
 //! come from whatever [`crate::session::Provider`] it was given.
 
+mod layer;
+mod builder;
 mod decision;
 mod future;
 mod limit;
+mod outcome;
 mod reload;
 mod response;
 mod service;
 mod visit;
 
+pub use self::builder::{GateBuilder, IllegalCookie};
 pub use self::decision::{Decision, Facts, Initiator, decide};
 pub use self::future::GateFuture;
-pub use self::service::{GateLayer, GateService};
+pub use self::layer::GateLayer;
+pub use self::outcome::{Action, Outcome};
+pub use self::service::GateService;
 pub use self::visit::facts;
 
 use std::sync::Arc;
@@ -32,6 +38,21 @@ use crate::session::{NoRevocations, Provider, Revocations};
 use self::limit::MintLimiter;
 
 /// What the gate does on every route.
+///
+/// ```
+/// use guestpass::gate::{Config, GateLayer, MintLimit};
+/// use guestpass::routes::PathPattern;
+/// # use guestpass::{cookie::Key, secret::SecretBytes, session::MadeUp};
+///
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// let config = Config {
+///     never_issue: vec![PathPattern::parse("/feeds/**")?],
+///     mint_limit: MintLimit { browsers: 100, ..MintLimit::default() },
+///     ..Config::default()
+/// };
+/// let gate = GateLayer::builder(key, MadeUp::default()).config(config).build();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Which requests mint.
@@ -123,7 +144,19 @@ impl Gate {
         Self { jar, provider, revocations, config, limiter, renderer, clock, sink }
     }
 
-    /// Takes every cookie of ours from a visitor of `host` who has signed out.
+    /// Takes every cookie of ours from a visitor of `host` who has signed out. The session lasts on its own until its
+    /// end, unless it is revoked as well.
+    ///
+    /// ```
+    /// # use guestpass::{cookie::Key, gate::GateLayer, secret::SecretBytes, session::MadeUp};
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// let layer = GateLayer::new(key, MadeUp::default());
+    ///
+    /// let mut goodbye = http::Response::new("Goodbye.\n");
+    /// layer.gate().expire_cookies(goodbye.headers_mut(), "shop.example");
+    /// assert_eq!(goodbye.headers().get_all("set-cookie").iter().count(), 2);
+    /// # Ok::<(), guestpass::cookie::ShortSecret>(())
+    /// ```
     pub fn expire_cookies(&self, headers: &mut HeaderMap, host: &str) {
         response::set_cookies(headers, self.jar.expire(host));
     }

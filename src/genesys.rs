@@ -75,7 +75,7 @@ pub enum ClientAuth {
     Basic,
 }
 
-/// What a session is asked for with.
+/// What a session is asked for with: an hour in a browser, unless said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
     /// Where the visitor is.
@@ -84,6 +84,13 @@ pub struct Payload {
     pub expiration_seconds: u32,
     /// Free text to free text; its JSON is at most 2,048 bytes.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl Default for Payload {
+    /// An hour is what Genesys grants by default.
+    fn default() -> Self {
+        Self { channel: Channel::Web, expiration_seconds: 3_600, metadata: BTreeMap::new() }
+    }
 }
 
 /// Where the visitor is.
@@ -190,6 +197,34 @@ impl Channel {
 const OUTSIDE_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Config {
+    /// What is right for most: the client's credentials in the form, and the default for everything else. `base_url` is
+    /// the region's API: `https://api.mypurecloud.com` or `https://api.mypurecloud.ie`.
+    #[must_use]
+    pub fn new(base_url: String, client_id: String, client_secret: SecretText, organization_id: String) -> Self {
+        Self {
+            token_url: format!("{base_url}/oauth/token"),
+            base_url,
+            client_auth: ClientAuth::Body,
+            client_id,
+            client_secret,
+            organization_id,
+            // Where Genesys itself runs most organizations.
+            region: "us-east-1".to_owned(),
+            scopes: Vec::new(),
+            payload: Payload::default(),
+            // What Genesys grants an organization.
+            rate_limit: 100,
+            // Three attempts and their pauses fit into the three seconds that a visit waits.
+            attempt_timeout: Duration::from_secs(1),
+            // One for a lost packet, one for a server that was just restarting.
+            max_attempts: 3,
+            // Bad luck takes one or two in a row; five are an outage.
+            breaker_failures: 5,
+            // An outage's end is noticed soon, and one call in so long a time burdens nobody.
+            breaker_retry: Duration::from_secs(10),
+        }
+    }
+
     fn sessions_url(&self) -> String {
         let organization = utf8_percent_encode(&self.organization_id, OUTSIDE_SEGMENT);
         let base = self.base_url.trim_end_matches('/');

@@ -15,14 +15,8 @@ pub use self::record::{KeyRecord, LONGEST_SESSION, RingRecord, State};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
-use crate::cookie::{Key, KeyId, KeyRing};
+use crate::cookie::{Key, KeyRing};
 use crate::secret::SecretBytes;
-
-/// The fewest bytes that a secret may have: as many as the key that is derived from it (RFC 2104, section 3, advises
-/// against keys shorter than the hash's output).
-pub const SHORTEST_SECRET: usize = 32;
 
 /// Where the keys stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,19 +73,7 @@ fn from_secrets(current: &SecretBytes, previous: Option<&SecretBytes>) -> Result
 }
 
 fn from_secret(name: &'static str, secret: &SecretBytes) -> Result<Key, Error> {
-    let length = secret.expose().len();
-    if length < SHORTEST_SECRET {
-        return Err(Error::ShortSecret { name, length });
-    }
-    Ok(Key::new(secret_id(secret), secret))
-}
-
-/// `env-` and 8 hexadecimal digits that depend on the secret, so that a changed secret makes old cookies Outdated
-/// instead of Forged.
-fn secret_id(secret: &SecretBytes) -> KeyId {
-    let digest = Sha256::new().chain_update(b"guestpass kid").chain_update(secret.expose()).finalize();
-    let id = format!("env-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
-    KeyId::parse(id.as_bytes()).expect("twelve letters, digits and a hyphen")
+    Key::from_secret(secret).map_err(|short| Error::ShortSecret { name, length: short.length })
 }
 
 #[cfg(test)]

@@ -56,7 +56,18 @@ pub enum OnMintFailure {
     Refuse,
 }
 
-/// Everything that the gate needs to know about the route that a request met.
+/// Everything that the gate needs to know about the route that a request met. A [`Policy`] by itself is enough where its
+/// own defaults will do.
+///
+/// ```
+/// use guestpass::policy::{OnMintFailure, OnMissing, Policy, Rules};
+///
+/// // A visit without a session is sent to the front page; all else gets 401.
+/// let account = Rules { on_missing: OnMissing::Redirect("/".to_owned()), ..Policy::Require.into() };
+/// // Rather no page than one without a session.
+/// let chat = Rules { on_mint_failure: OnMintFailure::Refuse, ..Policy::Issue.into() };
+/// # assert_ne!(account, chat);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// How much a session matters here.
@@ -77,6 +88,12 @@ impl Rules {
             Policy::Require => OnMintFailure::Refuse,
         };
         Self { policy, on_missing: OnMissing::Refuse, on_mint_failure }
+    }
+}
+
+impl From<Policy> for Rules {
+    fn from(policy: Policy) -> Self {
+        Self::of(policy)
     }
 }
 

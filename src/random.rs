@@ -1,6 +1,7 @@
 //! Chance, handed in as time is: no module below `app` asks the system.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rand::rngs::SysRng;
 use rand::{Rng, TryRng};
@@ -21,6 +22,20 @@ pub trait Random: fmt::Debug + Send + Sync {
         self.fill(&mut bytes);
         // The upper 53 bits are as many as a double holds exactly.
         (u64::from_le_bytes(bytes) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+impl<R: Random + ?Sized> Random for Arc<R> {
+    fn fill(&self, bytes: &mut [u8]) {
+        (**self).fill(bytes);
+    }
+
+    fn nonce(&self, bytes: &mut [u8]) {
+        (**self).nonce(bytes);
+    }
+
+    fn unit(&self) -> f64 {
+        (**self).unit()
     }
 }
 

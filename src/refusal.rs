@@ -202,6 +202,16 @@ impl Addressee {
 }
 
 /// Makes responses of refusals.
+///
+/// ```
+/// use guestpass::refusal::Renderer;
+/// # use guestpass::{cookie::Key, gate::GateLayer, secret::SecretBytes, session::MadeUp};
+///
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// let page = "<!doctype html><title>{title}</title><p>Please quote {code}.</p>";
+/// let gate = GateLayer::builder(key, MadeUp::default()).renderer(Renderer::new(Some(page.to_owned()))).build();
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Renderer {
     page: Option<Arc<str>>,

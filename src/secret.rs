@@ -9,6 +9,14 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Secret bytes, as in the key ring.
+///
+/// ```
+/// use guestpass::secret::SecretBytes;
+///
+/// let secret = SecretBytes::new(b"swordfish".to_vec());
+/// assert_eq!(format!("{secret:?}"), "SecretBytes(…)");
+/// assert_eq!(secret.expose(), b"swordfish");
+/// ```
 #[derive(Clone)]
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
@@ -41,6 +49,14 @@ impl fmt::Debug for SecretBytes {
 }
 
 /// Secret text, such as a token that travels in a header or in JSON.
+///
+/// ```
+/// use guestpass::secret::SecretText;
+///
+/// let token = SecretText::new("swordfish".to_owned());
+/// assert_eq!(format!("{token:?}"), "SecretText(…)");
+/// assert_eq!(token.expose(), "swordfish");
+/// ```
 #[derive(Clone)]
 pub struct SecretText(Zeroizing<String>);
 

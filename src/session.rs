@@ -4,11 +4,14 @@
 //! wears the gate as a library may bring their own.
 
 mod ending;
+mod made_up;
 
 pub use self::ending::Ending;
+pub use self::made_up::MadeUp;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -18,6 +21,20 @@ use crate::secret::SecretText;
 ///
 /// A request that passed the gate with a verified or freshly minted one carries it in its extensions, as
 /// `Arc<Session>`.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use guestpass::session::Session;
+///
+/// fn greet<B>(request: &http::Request<B>) -> String {
+///     match request.extensions().get::<Arc<Session>>() {
+///         Some(session) => format!("Welcome, {}, until {}.", session.id, session.expires_at),
+///         None => "Welcome.".to_owned(),
+///     }
+/// }
+/// # assert_eq!(greet(&http::Request::new(())), "Welcome.");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Genesys' name for the session. An identifier, no secret.
@@ -56,6 +73,37 @@ impl Source {
 }
 
 /// Whoever can make a session.
+///
+/// With the feature `rest` there is one that asks Genesys, [`genesys::Rest`](crate::genesys::Rest). One's own needs no
+/// more than this:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use guestpass::session::{MintError, Minting, Provider, Session};
+///
+/// /// Asks a service of the house, which has the OAuth client.
+/// #[derive(Debug)]
+/// struct House;
+///
+/// impl Provider for House {
+///     fn mint(&self, budget: Duration) -> Minting<'_> {
+///         Box::pin(async move {
+///             let session = tokio::time::timeout(budget, ask()).await;
+///             session.unwrap_or(Err(MintError::TimedOut { waited: budget }))
+///         })
+///     }
+///
+///     fn organization_id(&self) -> &str {
+///         "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+///     }
+/// }
+///
+/// async fn ask() -> Result<Session, MintError> {
+///     // …
+/// #   Err(MintError::Unreachable("it is an example".to_owned()))
+/// }
+/// ```
 pub trait Provider: fmt::Debug + Send + Sync {
     /// A session that is there already, for a visit that is about to ask for one. The gate asks this once for each such
     /// visit, and [`Provider::mint`] only where there is none. It must not wait.
@@ -72,10 +120,54 @@ pub trait Provider: fmt::Debug + Send + Sync {
     fn organization_id(&self) -> &str;
 }
 
-/// Whoever knows which sessions were taken back before their end.
+impl<P: Provider + ?Sized> Provider for Arc<P> {
+    fn at_hand(&self) -> Option<Session> {
+        (**self).at_hand()
+    }
+
+    fn mint(&self, budget: Duration) -> Minting<'_> {
+        (**self).mint(budget)
+    }
+
+    fn organization_id(&self) -> &str {
+        (**self).organization_id()
+    }
+}
+
+/// Whoever knows which sessions were taken back before their end. A [`Store`](crate::store::Store) does, and keeps it on
+/// disk.
+///
+/// ```
+/// use std::collections::HashSet;
+/// use std::sync::{Arc, RwLock};
+///
+/// use guestpass::session::{Revocations, Session};
+///
+/// #[derive(Debug, Default)]
+/// struct SignedOut(RwLock<HashSet<String>>);
+///
+/// impl Revocations for SignedOut {
+///     fn is_revoked(&self, session: &Session) -> bool {
+///         // Who cannot know says no to nobody; a site for which that is wrong says yes.
+///         self.0.read().is_ok_and(|ids| ids.contains(&session.id))
+///     }
+/// }
+/// # use guestpass::{cookie::Key, gate::GateLayer, secret::SecretBytes, session::MadeUp};
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+///
+/// let signed_out = Arc::new(SignedOut::default());
+/// let gate = GateLayer::builder(key, MadeUp::default()).revocations(Arc::clone(&signed_out)).build();
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 pub trait Revocations: fmt::Debug + Send + Sync {
     /// Whether this one was. Asked on the request's way, so it must never wait.
     fn is_revoked(&self, session: &Session) -> bool;
+}
+
+impl<R: Revocations + ?Sized> Revocations for Arc<R> {
+    fn is_revoked(&self, session: &Session) -> bool {
+        (**self).is_revoked(session)
+    }
 }
 
 /// Nothing is ever taken back.

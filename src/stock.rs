@@ -44,6 +44,28 @@ pub struct Config {
 }
 
 /// Sessions for the gate: those that are there first, else freshly minted ones.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use guestpass::clock::SystemClock;
+/// use guestpass::gate::GateLayer;
+/// use guestpass::session::MadeUp;
+/// use guestpass::stock::{Config, Stock};
+/// use tokio::runtime::Handle;
+/// # use guestpass::{cookie::Key, secret::SecretBytes};
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// let pool = Config { size: 20, max_age: Duration::from_secs(60), per_second: 5 };
+/// let clock = Arc::new(SystemClock::new());
+/// let provider = Stock::new(Arc::new(MadeUp::default()), Handle::current(), clock, pool);
+/// let gate = GateLayer::new(key, provider);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })
+/// # ?; Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Stock {
     provider: Arc<dyn Provider>,

@@ -112,6 +112,24 @@ pub enum RevokeError {
 }
 
 /// A handle on the store. Its clones are the same store, which closes with the last of them.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use guestpass::clock::SystemClock;
+/// use guestpass::session::Session;
+/// use guestpass::store::{Place, Revocation, RevokeError, Store};
+/// # use guestpass::{cookie::Key, gate::GateLayer, secret::SecretBytes, session::MadeUp};
+///
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// let store = Store::open(&Place::Memory, Arc::new(SystemClock::new()))?;
+/// let gate = GateLayer::builder(key, MadeUp::default()).revocations(store.clone()).build();
+///
+/// async fn sign_out(store: &Store, session: &Session) -> Result<(), RevokeError> {
+///     store.revoke(Revocation::of(session)).await
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Store {
     known: Arc<ArcSwap<Known>>,

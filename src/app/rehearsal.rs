@@ -8,13 +8,11 @@ use anyhow::Result;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::{self, AccessLog, Target};
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::forward::Forward;
 use crate::gate::Gate;
 use crate::pipeline::Shared;
-use crate::secret::SecretText;
-use crate::session::{Minting, Provider, Session};
+use crate::session::MadeUp;
 use crate::store::Place;
 
 use super::{Parts, Stop, World, parts, reload, worker};
@@ -41,11 +39,8 @@ impl Rehearsal {
     ///
     /// When a key or a certificate cannot be loaded.
     pub fn new(config: Config, world: World) -> Result<Self> {
-        let provider = MadeUp {
-            organization_id: config.genesys.organization_id.clone(),
-            lifetime: Duration::from_secs(u64::from(config.genesys.payload.expiration_seconds)),
-            clock: Arc::clone(&world.clock),
-        };
+        let lifetime = Duration::from_secs(u64::from(config.genesys.payload.expiration_seconds));
+        let provider = MadeUp::new(config.genesys.organization_id.clone(), lifetime, Arc::clone(&world.clock));
         let log = access_log::Config { target: Target::Off, ..access_log::Config::default() };
         let log = AccessLog::start(&log, Arc::clone(&world.clock))?;
         // Looking on must leave nothing behind, so what was taken back is not looked up in the store's folder.
@@ -57,32 +52,5 @@ impl Rehearsal {
         let shared = worker::shared(&parts, &log.core());
         let Parts { gate, config, world, .. } = parts;
         Ok(Self { shared, gate, forward, config, world })
-    }
-}
-
-/// Sessions that Genesys knows nothing of.
-#[derive(Debug)]
-struct MadeUp {
-    organization_id: String,
-    lifetime: Duration,
-    clock: Arc<dyn Clock>,
-}
-
-impl Provider for MadeUp {
-    fn mint(&self, _budget: Duration) -> Minting<'_> {
-        let now = self.clock.now();
-        let session = Session {
-            id: "a-new-session".to_owned(),
-            // As long as Genesys' own, so that the cookie's size is what it will be.
-            token: SecretText::new("x".repeat(43)),
-            organization_id: self.organization_id.clone(),
-            issued_at: now,
-            expires_at: now.plus(self.lifetime),
-        };
-        Box::pin(std::future::ready(Ok(session)))
-    }
-
-    fn organization_id(&self) -> &str {
-        &self.organization_id
     }
 }

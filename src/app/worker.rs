@@ -87,7 +87,7 @@ where
 
 fn pipeline(parts: &Parts, log: &CoreLog, tasks: &TaskTracker, stop: &Stop) -> Result<Pipeline> {
     let forward = forward(parts, tasks, stop)?;
-    Ok(Pipeline::new(shared(parts, log), &GateLayer::new(Arc::clone(&parts.gate)), forward))
+    Ok(Pipeline::new(shared(parts, log), &GateLayer::of(Arc::clone(&parts.gate)), forward))
 }
 
 pub(super) fn forward(parts: &Parts, tasks: &TaskTracker, stop: &Stop) -> Result<Forward> {

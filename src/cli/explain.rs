@@ -117,7 +117,7 @@ async fn explain(rehearsal: &Rehearsal, mut head: Parts, scheme: Scheme) -> Repo
     let request = Request::from_parts(head, Empty::new());
     report.visit(gate::facts(&request, &config.gate), &visit::obstacles(&request, &config.gate));
     let site = StandIn { forward: forward.clone(), renderer: shared.renderer.clone(), sent: Arc::default() };
-    let Ok(mut response) = GateLayer::new(Arc::clone(gate)).layer(site.clone()).call(request).await;
+    let Ok(mut response) = GateLayer::of(Arc::clone(gate)).layer(site.clone()).call(request).await;
     shared.finish(&mut response, &context);
     let entry = context.record.take();
     report.decision(&entry);

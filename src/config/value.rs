@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::keys::SHORTEST_SECRET;
+use crate::cookie::SHORTEST_SECRET;
 use crate::secret::SecretBytes;
 
 /// Ten years: no wait, age or timeout of this program has a use for more, and sums of two never overflow.

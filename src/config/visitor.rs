@@ -18,29 +18,8 @@ use crate::secret::{SecretBytes, SecretText};
 /// The API of the region that Genesys itself runs most organizations in.
 const BASE_URL: &str = "https://api.mypurecloud.com";
 
-/// The region of [`BASE_URL`].
-const REGION: &str = "us-east-1";
-
-/// Sessions a second that Genesys grants an organization.
-const RATE_LIMIT: u32 = 100;
-
 /// A visitor waits this long for a page without leaving; past it the page goes out as the route's failure rule says.
 const MINT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Three attempts and their pauses fit into [`MINT_TIMEOUT`].
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// One for a lost packet, one for a server that was just restarting.
-const MAX_ATTEMPTS: u32 = 3;
-
-/// Bad luck takes one or two in a row; five are an outage.
-const BREAKER_FAILURES: u32 = 5;
-
-/// An outage's end is noticed soon, and one call in so long a time burdens nobody.
-const BREAKER_RETRY: Duration = Duration::from_secs(10);
-
-/// An hour: what Genesys grants by default.
-const EXPIRATION_SECONDS: u32 = 3600;
 
 /// A carrier's whole network can share an address, so browsers get plenty; what is no browser hardly needs any.
 const MINT_LIMIT: MintLimit = MintLimit { per: Duration::from_secs(60), browsers: 600, others: 10 };
@@ -106,21 +85,19 @@ fn provider(section: &mut Section<'_>, payload: Option<Payload>) -> Option<genes
     need_scope(section, &scopes);
     warn_of_clear_text(section, "base_url", &base_url);
     warn_of_clear_text(section, "token_url", &token_url);
+    let defaults = genesys::Config::new(base_url, client_id?, client_secret?, organization_id?);
     Some(genesys::Config {
         token_url,
-        base_url,
         client_auth: client_auth.unwrap_or_default(),
-        client_id: client_id?,
-        client_secret: client_secret?,
-        organization_id: organization_id?,
-        region: region.unwrap_or_else(|| REGION.to_owned()),
+        region: region.unwrap_or_else(|| defaults.region.clone()),
         scopes,
         payload: payload?,
-        rate_limit: rate_limit.unwrap_or(RATE_LIMIT),
-        attempt_timeout: attempt_timeout.unwrap_or(ATTEMPT_TIMEOUT),
-        max_attempts: max_attempts.unwrap_or(MAX_ATTEMPTS),
-        breaker_failures: breaker_failures.unwrap_or(BREAKER_FAILURES),
-        breaker_retry: breaker_retry.unwrap_or(BREAKER_RETRY),
+        rate_limit: rate_limit.unwrap_or(defaults.rate_limit),
+        attempt_timeout: attempt_timeout.unwrap_or(defaults.attempt_timeout),
+        max_attempts: max_attempts.unwrap_or(defaults.max_attempts),
+        breaker_failures: breaker_failures.unwrap_or(defaults.breaker_failures),
+        breaker_retry: breaker_retry.unwrap_or(defaults.breaker_retry),
+        ..defaults
     })
 }
 
@@ -219,7 +196,7 @@ fn payload(section: &mut Section<'_>) -> Option<Payload> {
     }
     Some(Payload {
         channel: channel.unwrap_or_default(),
-        expiration_seconds: expiration.unwrap_or(EXPIRATION_SECONDS),
+        expiration_seconds: expiration.unwrap_or_else(|| Payload::default().expiration_seconds),
         metadata,
     })
 }

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::secret::SecretBytes;
 
 use super::sealed::Sealer;
+
+/// The fewest bytes that a secret may have: as many as the key that is derived from it (RFC 2104, section 3, advises
+/// against keys shorter than the hash's output).
+pub const SHORTEST_SECRET: usize = 32;
 
 /// The name of a key, as it stands in each cookie: 1 to 16 of `[A-Za-z0-9_-]`. Not secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,7 +61,29 @@ impl fmt::Debug for KeyId {
     }
 }
 
+/// A secret that could be guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the secret has {length} bytes, and {SHORTEST_SECRET} or more are needed: `openssl rand -base64 32` makes a good one"
+)]
+pub struct ShortSecret {
+    /// How many it has.
+    pub length: usize,
+}
+
 /// One key, ready to sign, to seal, and to read what it has signed or sealed.
+///
+/// ```
+/// use guestpass::cookie::Key;
+/// use guestpass::secret::SecretBytes;
+///
+/// // As in `HMAC_SECRET=$(openssl rand -base64 32)`, the same on every replica.
+/// let secret = "7wk0m3xTnTBSnTk0h1VvTqGh7VCGQ0bJ8wXmFhKpmhY=";
+/// let key = Key::from_secret(&SecretBytes::new(secret.into()))?;
+/// assert_eq!(key.id().as_str().len(), 12);
+/// assert!(Key::from_secret(&SecretBytes::new(b"password".to_vec())).is_err());
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 #[derive(Clone)]
 pub struct Key {
     id: KeyId,
@@ -76,6 +102,19 @@ impl Key {
         let signing = derive(secret, b"guestpass v1 sign");
         let keyed = Hmac::new_from_slice(signing.as_slice()).expect("HMAC takes a key of any length");
         Self { id, keyed, sealer: Arc::new(Sealer::new(&derive(secret, b"guestpass v1 seal"))) }
+    }
+
+    /// The key of a secret by itself, as guestpass makes it of `HMAC_SECRET`. Its id depends on the secret, so that a
+    /// changed secret makes old cookies Outdated instead of Forged.
+    ///
+    /// # Errors
+    ///
+    /// When the secret is shorter than [`SHORTEST_SECRET`].
+    pub fn from_secret(secret: &SecretBytes) -> Result<Self, ShortSecret> {
+        match secret.expose().len() {
+            length if length < SHORTEST_SECRET => Err(ShortSecret { length }),
+            _ => Ok(Self::new(secret_id(secret), secret)),
+        }
     }
 
     /// Its name.
@@ -101,6 +140,13 @@ impl Key {
     }
 }
 
+/// `env-` and 8 hexadecimal digits.
+fn secret_id(secret: &SecretBytes) -> KeyId {
+    let digest = Sha256::new().chain_update(b"guestpass kid").chain_update(secret.expose()).finalize();
+    let id = format!("env-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
+    KeyId::parse(id.as_bytes()).expect("twelve letters, digits and a hyphen")
+}
+
 fn derive(secret: &SecretBytes, info: &[u8]) -> Zeroizing<[u8; 32]> {
     let mut key = Zeroizing::new([0; 32]);
     Hkdf::<Sha256>::new(None, secret.expose())
@@ -116,6 +162,18 @@ impl fmt::Debug for Key {
 }
 
 /// The keys that are in use: at each moment exactly one signs, and each verifies.
+///
+/// ```
+/// use guestpass::cookie::{Key, KeyRing, SharedRing};
+/// # use guestpass::secret::SecretBytes;
+/// # let [secret, old_secret] = [1, 2].map(|fill| SecretBytes::new(vec![fill; 32]));
+///
+/// let (key, old) = (Key::from_secret(&secret)?, Key::from_secret(&old_secret)?);
+/// // Given to a gate, of which it goes on being the ring when it is replaced.
+/// let shared = SharedRing::from(KeyRing::new(key.clone(), vec![old])?);
+/// shared.replace(KeyRing::new(key, Vec::new())?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     signing: Key,
@@ -199,6 +257,19 @@ impl SharedRing {
     #[must_use]
     pub fn load(&self) -> Guard<Arc<KeyRing>> {
         self.0.load()
+    }
+}
+
+impl From<Key> for KeyRing {
+    /// A ring of one.
+    fn from(key: Key) -> Self {
+        Self { signing: key, next: None, verifying: Vec::new() }
+    }
+}
+
+impl From<Key> for SharedRing {
+    fn from(key: Key) -> Self {
+        KeyRing::from(key).into()
     }
 }
 

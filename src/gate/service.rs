@@ -11,53 +11,43 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HOST, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::uri::Authority;
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{Either, Full};
-use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::context::{Connection, Context, Entry};
+use crate::context::{Context, Entry};
 use crate::cookie::{Hop, Reading, SetCookies};
 use crate::event::Event;
 use crate::policy::{OnMintFailure, Policy, Rules};
 use crate::refusal::{Addressee, Code, Refusal};
-use crate::routes::Matched;
 use crate::session::{MintError, Session, Source};
 
 use super::decision::{Decision, Facts, Initiator, decide};
 use super::future::GateFuture;
+use super::layer::Guard;
+use super::outcome::{Action, Outcome};
 use super::{Gate, reload, response, visit};
-
-/// Puts a [`Gate`] around a service.
-#[derive(Clone, Debug)]
-pub struct GateLayer(Arc<Gate>);
-
-impl GateLayer {
-    /// Several layers may share one gate, and with it its limits.
-    #[must_use]
-    pub fn new(gate: Arc<Gate>) -> Self {
-        Self(gate)
-    }
-}
-
-impl<S> Layer<S> for GateLayer {
-    type Service = GateService<S>;
-
-    fn layer(&self, inner: S) -> GateService<S> {
-        GateService { inner, gate: Arc::clone(&self.0) }
-    }
-}
 
 /// A service behind the gate.
 ///
-/// It reads from a request's extensions what it is to know: [`Matched`] for the route's rules (without it, those of
-/// [`Policy::Issue`]), and `Arc<Context>` or [`Connection`] for the client's address (without either, minting is not
-/// limited by address). It leaves there the [`Session`], as `Arc<Session>`, for the guarded service.
+/// It leaves the [`Session`] in the request's extensions, as `Arc<Session>`, for the guarded service, and an [`Outcome`]
+/// in the answer's, for whoever stands in front.
+///
+/// Within the proxy it reads from a request's extensions what it is to know: [`Matched`](crate::routes::Matched) for the
+/// route's rules, and `Arc<Context>` for the client's address. Elsewhere [`GateLayer`](super::GateLayer) says it.
 #[derive(Clone, Debug)]
 pub struct GateService<S> {
     inner: S,
     gate: Arc<Gate>,
+    guard: Arc<Guard>,
+}
+
+impl<S> GateService<S> {
+    pub(super) const fn new(inner: S, gate: Arc<Gate>, guard: Arc<Guard>) -> Self {
+        Self { inner, gate, guard }
+    }
 }
 
 impl<S, B, R> Service<Request<B>> for GateService<S>
@@ -76,8 +66,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let visit = Visit::of(&self.gate, &request);
+        let mut visit = Visit::of(&self.gate, &self.guard, &request);
+        match self.guard.rules(&request) {
+            Ok(rules) => visit.follow(rules),
+            Err(refusal) => return GateFuture::answered(visit.refuse(&refusal, request.headers(), false)),
+        }
         let (reading, session) = visit.read_cookie(request.headers());
+        visit.outcome.reading = reading;
         let facts = visit.facts(&request, reading);
         if self.gate.config.strip_from_upstream {
             self.gate.jar.strip(request.headers_mut());
@@ -95,17 +90,24 @@ where
             }
             Decision::Identify => {
                 visit.note_way("pass", None);
-                request.extensions_mut().extend(session.map(extension).unwrap_or_default());
+                if let Some(session) = session {
+                    visit.hand_on(session.into(), &mut request);
+                }
                 GateFuture::passing(self.inner.call(request), visit, Vec::new())
             }
             Decision::Redirect(path) => {
                 visit.note_way("redirect", None);
-                GateFuture::answered(redirect(path))
+                GateFuture::answered(visit.answer(Action::Redirect, redirect(path)))
             }
             Decision::Reload(hop) => GateFuture::answered(visit.reload(hop, &request)),
             Decision::Refuse { code, expire } => {
                 let refusal = Refusal::new(code, reading.as_str());
                 GateFuture::answered(visit.refuse(&refusal, request.headers(), expire))
+            }
+            // A gate around this one has minted for the same visit.
+            Decision::Mint { .. } if visit.has_session(request.extensions()) => {
+                visit.outcome.session = request.extensions().get().cloned();
+                GateFuture::passing(self.inner.call(request), visit, Vec::new())
             }
             Decision::Mint { otherwise } => {
                 // The service that was polled ready is the one that is called; its clone is for the next request.
@@ -121,21 +123,29 @@ where
 pub(super) struct Visit {
     gate: Arc<Gate>,
     context: Option<Arc<Context>>,
+    /// The host where no layer has settled it, as HTTP/2 names it.
+    target: Option<Authority>,
     client: Option<IpAddr>,
     rules: Arc<Rules>,
+    outcome: Outcome,
 }
 
 impl Visit {
-    fn of<B>(gate: &Arc<Gate>, request: &Request<B>) -> Self {
-        let extensions = request.extensions();
-        let context = extensions.get::<Arc<Context>>().cloned();
-        let peer = || extensions.get::<Connection>().map(|connection| connection.peer.ip());
+    fn of<B>(gate: &Arc<Gate>, guard: &Guard, request: &Request<B>) -> Self {
+        let context = request.extensions().get::<Arc<Context>>().cloned();
         Self {
-            client: context.as_ref().map(|context| context.client).or_else(peer),
-            rules: extensions.get::<Matched>().map(|matched| Arc::clone(&matched.rules)).unwrap_or_default(),
+            client: guard.client(request.extensions()),
+            target: request.uri().authority().filter(|_| context.is_none()).cloned(),
+            rules: Arc::default(),
+            outcome: Outcome::default(),
             gate: Arc::clone(gate),
             context,
         }
+    }
+
+    fn follow(&mut self, rules: Arc<Rules>) {
+        self.outcome.policy = rules.policy;
+        self.rules = rules;
     }
 
     /// On `open` nothing is asked, so nothing is read.
@@ -197,7 +207,28 @@ impl Visit {
         if expire {
             response::set_cookies(response.headers_mut(), self.gate.jar.expire(&host));
         }
+        if self.context.is_none() {
+            // The proxy's pipeline tells it of every layer's refusals.
+            self.tell(&Event::Refused { refusal });
+        }
+        self.answer(Action::Refuse(refusal.code), response)
+    }
+
+    /// An answer of the gate's own.
+    fn answer(&self, action: Action, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        response.extensions_mut().insert(Outcome { action, ..self.outcome.clone() });
         response
+    }
+
+    fn has_session(&self, extensions: &Extensions) -> bool {
+        let organization_id = self.gate.provider.organization_id();
+        extensions.get::<Arc<Session>>().is_some_and(|session| session.organization_id == organization_id)
+    }
+
+    /// Tells the guarded service whose request it is.
+    fn hand_on<B>(&mut self, session: Arc<Session>, request: &mut Request<B>) {
+        self.outcome.session = Some(Arc::clone(&session));
+        request.extensions_mut().insert(session);
     }
 
     /// The page that asks for the same again, and remembers that it did.
@@ -206,7 +237,7 @@ impl Visit {
         self.note_way("reload", Some(if clears { "conflict" } else { "arrival" }));
         let mut cookies = if clears { self.twins(request) } else { Vec::new() };
         cookies.push(self.gate.jar.remember(hop, &self.host(request.headers()), self.gate.clock.now()));
-        reload::page(self.request_id(), cookies)
+        self.answer(Action::Reload, reload::page(self.request_id(), cookies))
     }
 
     /// What clears planted twins away.
@@ -223,10 +254,9 @@ impl Visit {
         match &self.context {
             Some(context) => context.host.clone().into(),
             None => {
-                let named = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-                let name =
-                    named.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(named, |(name, _)| name);
-                name.to_ascii_lowercase().into()
+                let named = || Authority::try_from(headers.get(HOST)?.as_bytes()).ok();
+                let authority = self.target.clone().or_else(named);
+                authority.map(|authority| authority.host().to_ascii_lowercase()).unwrap_or_default().into()
             }
         }
     }
@@ -284,8 +314,13 @@ impl Visit {
         cookies: Vec<HeaderValue>,
     ) -> Response<Either<R, Full<Bytes>>> {
         let status = response.status();
+        let within = response.extensions().get::<Outcome>().cloned();
         let headers = response.headers_mut();
-        response::drop_our_cookies(headers, &self.gate.jar, |name| self.tell(&Event::UpstreamSetOurCookie { name }));
+        // The cookies of a gate within this one are ours too.
+        if within.is_none() {
+            let tell = |name: &str| self.tell(&Event::UpstreamSetOurCookie { name });
+            response::drop_our_cookies(headers, &self.gate.jar, tell);
+        }
         if cookies.is_empty() {
             if self.rules.policy == Policy::Require {
                 response::keep_private(headers);
@@ -296,6 +331,7 @@ impl Visit {
             // The site has heard of a session that was made for this, so nobody else may get it: it lapses.
             self.note(|entry| entry.reason = Some("the answer cannot carry a cookie".into()));
         }
+        response.extensions_mut().insert(self.outcome.clone().around(within.as_ref()));
         response.map(Either::Left)
     }
 }
@@ -313,7 +349,7 @@ impl From<MintError> for NoSession {
 }
 
 async fn mint_and_pass<S, B, R>(
-    visit: Visit,
+    mut visit: Visit,
     otherwise: OnMintFailure,
     mut inner: S,
     mut request: Request<B>,
@@ -337,7 +373,8 @@ where
             for condition in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
                 request.headers_mut().remove(condition);
             }
-            request.extensions_mut().extend(extension(session));
+            visit.outcome.action = Action::Mint(source);
+            visit.hand_on(session.into(), &mut request);
             let response = inner.call(request).await?;
             Ok(visit.finish(response, cookies.into_iter().collect()))
         }
@@ -375,12 +412,6 @@ impl Visit {
             }
         }
     }
-}
-
-fn extension(session: Session) -> http::Extensions {
-    let mut extensions = http::Extensions::new();
-    extensions.insert(Arc::new(session));
-    extensions
 }
 
 fn redirect(path: &str) -> Response<Full<Bytes>> {

@@ -22,6 +22,26 @@ use crate::session::{MintError, Minting, Provider, Session};
 
 /// Makes guest sessions over Genesys' REST interface.
 ///
+/// ```
+/// use std::sync::Arc;
+///
+/// use guestpass::clock::SystemClock;
+/// use guestpass::cookie::Key;
+/// use guestpass::gate::GateLayer;
+/// use guestpass::genesys::{Config, Rest};
+/// use guestpass::random::SystemRandom;
+/// use guestpass::secret::{SecretBytes, SecretText};
+///
+/// # let [client_id, organization_id] = ["id", "organization"].map(str::to_owned);
+/// # let client_secret = SecretText::new("secret".to_owned());
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// let api = "https://api.mypurecloud.com".to_owned();
+/// let config = Config::new(api, client_id, client_secret, organization_id);
+/// let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+/// let gate = GateLayer::new(key, rest);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// [`Provider::mint`] must run within a tokio runtime. Dropping what it returned gives everything up at once and
 /// leaves nothing behind but a spent nonce.
 #[derive(Debug)]

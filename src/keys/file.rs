@@ -15,10 +15,9 @@ use toml::value::Datetime;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::cookie::KeyId;
+use crate::cookie::{KeyId, SHORTEST_SECRET};
 use crate::secret::SecretBytes;
 
-use super::SHORTEST_SECRET;
 use super::error::{Error, KeyProblem};
 use super::record::{KeyRecord, RingRecord, Role};
 use super::wire::{self, Entry, RingFile, State};

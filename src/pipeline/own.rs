@@ -69,7 +69,7 @@ impl Own {
         let answers = Answers { store, renderer: renderer.clone(), sink };
         Self {
             pattern: format!("{}session", prefix.as_str()).into(),
-            service: GateLayer::new(Arc::clone(gate)).layer(answers),
+            service: GateLayer::of(Arc::clone(gate)).layer(answers),
             gate: Arc::clone(gate),
             renderer,
             prefix,

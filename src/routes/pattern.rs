@@ -18,6 +18,14 @@ pub(super) enum Host {
 /// Which paths a route is for: segments, of which `*` stands for one and `**` for any number, and none. A trailing
 /// slash makes no difference, neither here nor in the paths that are matched. Two are equal when they say the same,
 /// however they are spelt.
+///
+/// ```
+/// use guestpass::routes::PathPattern;
+///
+/// let account = PathPattern::parse("/account/**")?;
+/// assert!(account.matches("/account") && account.matches("/account/orders/7") && !account.matches("/accounts"));
+/// # Ok::<(), guestpass::routes::PatternError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PathPattern {
     text: Box<str>,
@@ -121,7 +129,7 @@ impl PathPattern {
     }
 
     /// `/**`: every path.
-    pub(super) fn everything() -> Self {
+    pub fn everything() -> Self {
         Self { text: "/**".into(), segments: [Segment::AnyNumber].into() }
     }
 

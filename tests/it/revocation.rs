@@ -356,7 +356,7 @@ async fn a_session_that_was_made_ahead_and_revoked_meanwhile_is_handed_to_nobody
         Ok::<_, Infallible>(Response::new(session.unwrap_or_default()))
     };
     let gate = Arc::new(gate.with_revocations(Arc::new(store)));
-    let mut service = GateLayer::new(gate).layer(Told(told));
+    let mut service = GateLayer::of(gate).layer(Told(told));
     let answer = service.call(Request::new(Full::default())).await.unwrap();
     assert!(answer.headers().contains_key("set-cookie"));
     assert_eq!(provider.made.load(Ordering::Relaxed), 3, "the two that were made ahead are passed over");
