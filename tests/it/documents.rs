@@ -31,6 +31,35 @@ fn every_dependency_has_its_reason() {
 }
 
 #[test]
+fn what_the_library_alone_has_is_said() {
+    let quoted = |text: &str| -> BTreeSet<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("Cargo.toml is TOML");
+    let is_optional = |value: &toml::Value| value.get("optional").and_then(toml::Value::as_bool) == Some(true);
+    let dependencies = manifest["dependencies"].as_table().expect("it has some");
+    let always: BTreeSet<_> =
+        dependencies.iter().filter(|(_, it)| !is_optional(it)).map(|(it, _)| it.clone()).collect();
+    let document = read("CONTRIBUTING.md");
+    let said = document.lines().find(|line| line.starts_with("The library alone has ")).expect("it is said");
+    assert_eq!(quoted(said), always, "the dependencies that are not optional, and those that CONTRIBUTING.md names");
+
+    let (code, document) = (read("src/lib.rs"), read("ARCHITECTURE.md"));
+    let lines: Vec<_> = code.lines().filter(|line| *line != "#[doc(hidden)]").collect();
+    let rooms = |feature: Option<&str>| -> BTreeSet<String> {
+        let stands_behind = |line: &str| match feature {
+            Some(feature) => line == format!("#[cfg(feature = \"{feature}\")]"),
+            None => !line.starts_with("#[cfg"),
+        };
+        let pairs = lines.windows(2).filter(|pair| stands_behind(pair[0]));
+        pairs.filter_map(|pair| Some(pair[1].strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned())).collect()
+    };
+    for feature in [None, Some("rest"), Some("ring-file")] {
+        let row = feature.map_or("| none | ".to_owned(), |feature| format!("| `{feature}` | "));
+        let said = document.lines().find_map(|line| line.strip_prefix(&row)).expect("each feature has a row");
+        assert_eq!(quoted(said), rooms(feature), "the rooms of {feature:?}");
+    }
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"] {
         let text = read(document);

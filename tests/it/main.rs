@@ -66,6 +66,8 @@ mod load;
 // What a newcomer is promised.
 /// `guestpass demo` shows the main job on a fresh machine.
 mod demo;
+/// The gate can be worn without the proxy, and pulls nothing of it in.
+mod library;
 
 // What whoever changes the house is promised.
 /// The house stands as ARCHITECTURE.md draws it.
