@@ -77,11 +77,12 @@ struct Example {
 
 impl Example {
     fn start(name: &str) -> Self {
-        // The patience of a program's first words is not for a compiler.
-        let built = cargo(&["build", "--quiet", "--example", name]).output().unwrap();
+        let profile = ["--profile", if cfg!(debug_assertions) { "dev" } else { "release" }];
+        // All of them at once: the patience of a program's first words is not for a compiler, another test's neither.
+        let built = cargo(&["build", "--quiet", "--examples"]).args(profile).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let mut run = cargo(&["run", "--quiet", "--example", name]);
-        run.env("PORT", "0").env_remove("HMAC_SECRET");
+        run.args(profile).env("PORT", "0").env_remove("HMAC_SECRET");
         let program = Program::start(run);
         let address = program.says("listening on ");
         Self { _program: program, address, client: Client::builder().no_proxy().build().unwrap() }
