@@ -53,7 +53,7 @@ fn what_the_library_alone_has_is_said() {
         pairs.filter_map(|pair| Some(pair[1].strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned())).collect()
     };
     for feature in [None, Some("rest"), Some("ring-file")] {
-        let row = feature.map_or("| none | ".to_owned(), |feature| format!("| `{feature}` | "));
+        let row = feature.map_or_else(|| "| none | ".to_owned(), |feature| format!("| `{feature}` | "));
         let said = document.lines().find_map(|line| line.strip_prefix(&row)).expect("each feature has a row");
         assert_eq!(quoted(said), rooms(feature), "the rooms of {feature:?}");
     }
