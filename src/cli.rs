@@ -102,6 +102,19 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// What stands in a cookie or a request is anybody's text, and a terminal obeys some of it. Quotes and backslashes are
+/// harmless, and stand in fields that one wants to compare.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => escaped.push(character),
+            other => escaped.extend(other.escape_debug()),
+        }
+    }
+    escaped
+}
+
 /// Colour is for terminals, and only where nobody asked for none (<https://no-color.org>).
 fn takes_colour(output: &impl IsTerminal) -> bool {
     output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -116,6 +129,12 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_that_a_cookie_says_gives_orders_to_a_terminal() {
+        assert_eq!(escaped("\u{1b}[2J \u{9b}\u{202e}\n"), r"\u{1b}[2J \u{9b}\u{202e}\n");
+        assert_eq!(escaped(r#"it's "Not\A" é"#), r#"it's "Not\A" é"#);
     }
 
     #[test]

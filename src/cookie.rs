@@ -8,6 +8,7 @@ mod signed;
 mod sealed;
 mod claims;
 mod flaw;
+mod verdict;
 mod set_cookie;
 mod companion;
 mod clear;
@@ -17,6 +18,7 @@ pub use self::companion::Hop;
 pub use self::flaw::Flaw;
 pub use self::ring::{Key, KeyId, KeyRing, RepeatedId, SHORTEST_SECRET, SharedRing, ShortSecret};
 pub use self::set_cookie::Unwritable;
+pub use self::verdict::{Reading, Verdict};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,108 +110,6 @@ pub enum SameSite {
     Lax,
     /// Always.
     None,
-}
-
-/// What a request's session cookies amount to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reading {
-    /// One good session.
-    Valid,
-    /// None was sent.
-    Absent,
-    /// A good one whose session was taken back.
-    Revoked,
-    /// A good one whose time is over.
-    Expired,
-    /// Under a key or an organization that is not (or no longer) ours; no sign of forgery.
-    Outdated,
-    /// The signature is wrong.
-    Forged,
-    /// It has not the form of a cookie of ours.
-    Malformed,
-    /// Several good ones of different sessions, so that nobody knows whose this visitor is.
-    Conflict,
-}
-
-impl Reading {
-    /// The word for it in logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Absent => "absent",
-            Self::Revoked => "revoked",
-            Self::Expired => "expired",
-            Self::Outdated => "outdated",
-            Self::Forged => "forged",
-            Self::Malformed => "malformed",
-            Self::Conflict => "conflict",
-        }
-    }
-
-    /// Which of a request's cookies decides: the lowest, and the first of equals.
-    const fn precedence(self) -> u8 {
-        match self {
-            Self::Conflict => 0,
-            Self::Valid => 1,
-            Self::Revoked => 2,
-            Self::Expired => 3,
-            Self::Outdated => 4,
-            Self::Forged => 5,
-            Self::Malformed => 6,
-            Self::Absent => 7,
-        }
-    }
-}
-
-/// What a request's cookies amount to, and the session that they carry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    reading: Reading,
-    session: Option<Session>,
-    key_id: Option<KeyId>,
-}
-
-impl Verdict {
-    /// How the cookies are read.
-    #[must_use]
-    pub const fn reading(&self) -> Reading {
-        self.reading
-    }
-
-    /// The visitor's session: there exactly when the reading is [`Reading::Valid`].
-    #[must_use]
-    pub const fn session(&self) -> Option<&Session> {
-        self.session.as_ref()
-    }
-
-    /// The session, to keep.
-    #[must_use]
-    pub fn into_session(self) -> Option<Session> {
-        self.session
-    }
-
-    /// The key of the ring that the deciding cookie names. A name that is not in the ring is the client's own text and
-    /// is not repeated.
-    #[must_use]
-    pub const fn key_id(&self) -> Option<KeyId> {
-        self.key_id
-    }
-
-    const fn without_session(reading: Reading, key_id: Option<KeyId>) -> Self {
-        Self { reading, session: None, key_id }
-    }
-
-    /// One verdict of two, so that a planted or stale twin can neither log a visitor out nor slip another's session
-    /// under them.
-    fn and(self, next: Self) -> Self {
-        match (&self.session, &next.session) {
-            (Some(mine), Some(theirs)) if mine.id != theirs.id => Self::without_session(Reading::Conflict, None),
-            (Some(mine), Some(theirs)) if theirs.expires_at > mine.expires_at => next,
-            _ if next.reading.precedence() < self.reading.precedence() => next,
-            _ => self,
-        }
-    }
 }
 
 /// The `Set-Cookie` headers that belong together.
@@ -348,16 +248,28 @@ impl Jar {
     }
 
     /// What takes the session cookie's name away from every place from which it can have been sent with a request for
-    /// `path` at `host`, but for the one that [`Self::write`] writes to. Bounded in number.
+    /// `path` at `host`, but for the one that [`Self::write`] writes to, and the hop's with it. Bounded in number.
     #[must_use]
     pub fn clear(&self, host: &str, path: &str) -> Vec<HeaderValue> {
-        clear::clear(&self.config, host, path)
+        clear::clear(&self.config, &self.names, host, path)
     }
 
     /// What tells the next requests, for a few seconds, that this one was answered with a reload.
     #[must_use]
     pub fn remember(&self, hop: Hop, host: &str, now: Timestamp) -> HeaderValue {
         set_cookie::hop(&self.config, &self.names, hop, host, now)
+    }
+
+    /// What takes back what [`Self::remember`] has said.
+    #[must_use]
+    pub fn forget(&self, host: &str) -> HeaderValue {
+        set_cookie::forget(&self.config, &self.names, host)
+    }
+
+    /// Whether browsers send the session cookie along with every request, whoever made it.
+    #[must_use]
+    pub fn comes_from_anywhere(&self) -> bool {
+        self.config.same_site == SameSite::None
     }
 
     /// Whether a request brings the marker of a Strict session cookie, which itself may have been held back.

@@ -16,7 +16,7 @@ mod service;
 mod visit;
 
 pub use self::builder::{GateBuilder, IllegalCookie};
-pub use self::decision::{Decision, Facts, Initiator, decide};
+pub use self::decision::{Decision, Facts, Initiator, Takes, decide};
 pub use self::future::GateFuture;
 pub use self::layer::GateLayer;
 pub use self::outcome::{Action, Outcome};

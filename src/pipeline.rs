@@ -22,6 +22,7 @@ use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, Entry, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
+use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -112,8 +113,7 @@ impl Pipeline {
         context: &Arc<Context>,
     ) -> Result<Response<Either<forward::Body, Full<Bytes>>>, Refusal> {
         if let Some(name) = self.shared.own_path(&head, context)? {
-            self.shared.limit(&head)?;
-            let answer = self.shared.own.answer(&name, head, body, context, &self.shared.routes).await;
+            let answer = self.shared.answer_own(&name, head, body, context).await?;
             return Ok(answer.map(Either::Right));
         }
         self.shared.admit(&mut head, context)?;
@@ -156,6 +156,22 @@ impl Shared {
             None => Ok(self.own.find(head.uri.path())?.map(str::to_owned)),
             Some(error) => Err(error.into()),
         }
+    }
+
+    /// The answer of what stands under that name behind our own prefix.
+    ///
+    /// # Errors
+    ///
+    /// When the request is too large.
+    pub async fn answer_own<B: Body + Send + 'static>(
+        &self,
+        name: &str,
+        head: Parts,
+        body: B,
+        context: &Arc<Context>,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        self.limit(&head)?;
+        Ok(self.own.answer(name, head, body, context, &self.routes).await)
     }
 
     /// What every answer gets on its way out.

@@ -292,7 +292,8 @@ fn whole_seconds_up(wait: Duration) -> u64 {
 
 /// RFC 9110, section 12.5.1, as far as this choice needs it: the better quality of the two wins, and JSON wins a tie,
 /// since only a browser asks for HTML by name.
-fn prefers_html(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn prefers_html(headers: &HeaderMap) -> bool {
     let (mut html, mut json) = (0.0_f32, 0.0_f32);
     for range in headers
         .get_all(http::header::ACCEPT)

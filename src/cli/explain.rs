@@ -96,7 +96,7 @@ async fn explain(rehearsal: &Rehearsal, mut head: Parts, scheme: Scheme) -> Repo
     let received = head.headers.clone();
     let admitted = match shared.own_path(&head, &context) {
         Ok(Some(name)) => {
-            report.own(&name);
+            explain_own(rehearsal, &name, head, &context, &mut report).await;
             return report;
         }
         Ok(None) => shared.admit(&mut head, &context),
@@ -133,6 +133,23 @@ async fn explain(rehearsal: &Rehearsal, mut head: Parts, scheme: Scheme) -> Repo
         None => report.answer(&response),
     }
     report
+}
+
+/// One of the proxy's own paths, which answers here as there: the sessions are made up, and what is taken back is taken
+/// from a store that nobody else looks at.
+async fn explain_own(rehearsal: &Rehearsal, name: &str, head: Parts, context: &Arc<Context>, report: &mut Report) {
+    let Rehearsal { shared, gate, config, world, .. } = rehearsal;
+    report.own(name);
+    report.cookies(gate.jar().name(), gate.jar().judge_each(&head.headers, world.clock.now()), world.clock.now());
+    let answered = shared.answer_own(name, head.clone(), Empty::<Bytes>::new(), context).await;
+    let mut response = answered.unwrap_or_else(|refusal| refuse(&shared.renderer, &refusal, &head, context));
+    shared.finish(&mut response, context);
+    let entry = context.record.take();
+    report.decision(&entry);
+    if entry.decision == Some("mint") {
+        report.minted(config);
+    }
+    report.answer(&whole(response).await);
 }
 
 /// Stands where the site would, and writes down what it would have been sent.

@@ -10,9 +10,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::admin;
-use crate::cli::{EX_CONFIG, check, environment};
-use crate::clock::{Clock, SystemClock};
-use crate::config;
+use crate::cli::{EX_CONFIG, check};
+use crate::clock::SystemClock;
 
 /// The proxy waits for its disk and, where another process writes, for that one too: two seconds at most.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,9 +47,7 @@ pub(super) struct Revoke {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments::Revoke(revoke) = arguments;
-    let loaded = config::load(&revoke.config, &environment, SystemClock::new().now());
-    let Some(config) = loaded.config else {
-        check::report(&loaded.problems)?;
+    let Some(config) = check::load(&revoke.config, &SystemClock::new())? else {
         return Ok(ExitCode::from(EX_CONFIG));
     };
     let file = revoke.config.display();

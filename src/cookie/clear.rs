@@ -9,17 +9,24 @@ use std::net::Ipv4Addr;
 use http::HeaderValue;
 use psl::Psl;
 
+use super::companion::Names;
 use super::{Config, set_cookie};
 
 /// All of it together stays below this: a proxy in front may take no more of an answer's head (nginx's default for
-/// `proxy_buffer_size` is 4 or 8 KiB). Some forty places fit, and those of an ordinary path are fewer.
+/// `proxy_buffer_size` is 4 or 8 KiB). Some forty cookies fit, and those of an ordinary path are fewer.
 const BUDGET: usize = 4096;
 
 /// Browsers pass over an attribute that is longer (RFC 6265bis, section 5.6), and would take the default path instead.
 const LONGEST_PATH: usize = 1024;
 
-/// One `Set-Cookie` for each place, those that reach the most requests first.
-pub(super) fn clear(config: &Config, host: &str, path: &str) -> Vec<HeaderValue> {
+/// A cookie without a name whose value begins with ours and `=` comes back as if it were ours (RFC 6265bis, section 5.8.3,
+/// step 4). Chromium refuses to keep such a one, other browsers do not; each keeps one nameless cookie a place, which
+/// any other replaces.
+const NAMELESS: &str = "";
+
+/// A `Set-Cookie` for each name in each place: the session's name first, and of places those that reach the most
+/// requests.
+pub(super) fn clear(config: &Config, names: &Names, host: &str, path: &str) -> Vec<HeaderValue> {
     if has_host_prefix(&config.name) {
         // Browsers keep such a cookie in one place only, which is ours.
         return Vec::new();
@@ -27,14 +34,17 @@ pub(super) fn clear(config: &Config, host: &str, path: &str) -> Vec<HeaderValue>
     let own = (set_cookie::domain(config, host), config.path.as_str());
     let mut left = BUDGET;
     let mut cleared = Vec::new();
-    for path in paths(path) {
-        for domain in std::iter::once(None).chain(domains(host).map(Some)).filter(|domain| (*domain, path) != own) {
-            let cookie = set_cookie::clear(config, domain, path);
-            match left.checked_sub(cookie.len()) {
-                Some(less) => left = less,
-                None => return cleared,
+    for name in [names.session.as_str(), NAMELESS, &names.hop] {
+        for path in paths(path) {
+            let places = std::iter::once(None).chain(domains(host).map(Some)).map(|domain| (domain, path));
+            for (domain, path) in places.filter(|place| *place != own || name == NAMELESS) {
+                let cookie = set_cookie::clear(config, name, domain, path);
+                match left.checked_sub(cookie.len()) {
+                    Some(less) => left = less,
+                    None => return cleared,
+                }
+                cleared.push(cookie);
             }
-            cleared.push(cookie);
         }
     }
     cleared
@@ -112,26 +122,29 @@ mod tests {
     }
 
     fn cleared(config: &Config, host: &str, path: &str) -> Vec<String> {
-        clear(config, host, path).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        let names = Names::of(&config.name);
+        clear(config, &names, host, path).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
     fn every_place_is_cleared_but_our_own() {
         let host_only = cleared(&Config::default(), "www.shop.example", "/a");
-        let place = |rest: &str| format!("genesys_session=; HttpOnly; SameSite=Strict; Secure; {rest}; Max-Age=0");
-        assert_eq!(
-            host_only,
-            [
-                place("Path=/; Domain=www.shop.example"),
-                place("Path=/; Domain=shop.example"),
-                place("Path=/a"),
-                place("Path=/a; Domain=www.shop.example"),
-                place("Path=/a; Domain=shop.example"),
-            ]
-        );
+        let cookie = |pair: &str, rest: &str| format!("{pair}; HttpOnly; SameSite=Strict; Secure; {rest}; Max-Age=0");
+        let place = |rest: &str| cookie("genesys_session=", rest);
+        let places = [
+            "Path=/; Domain=www.shop.example",
+            "Path=/; Domain=shop.example",
+            "Path=/a",
+            "Path=/a; Domain=www.shop.example",
+            "Path=/a; Domain=shop.example",
+        ];
+        assert_eq!(host_only[..5], places.map(place));
+        assert_eq!(host_only[5], cookie("=x", "Path=/"), "no cookie of ours is without a name");
+        assert_eq!(host_only[6..11], places.map(|rest| cookie("=x", rest)));
+        assert_eq!(host_only[11..], places.map(|rest| cookie("genesys_session_hop=", rest)));
         let shared = Config { domain: Some("shop.example".to_owned()), path: "/a".to_owned(), ..Config::default() };
         let left_out = cleared(&shared, "www.shop.example", "/a");
-        assert_eq!(left_out.len(), 5);
+        assert_eq!(left_out.len(), 5 + 6 + 5);
         assert!(!left_out.contains(&place("Path=/a; Domain=shop.example")), "{left_out:?}");
         assert!(left_out.contains(&place("Path=/")), "the host's own place is somebody else's now");
     }
@@ -140,21 +153,22 @@ mod tests {
     fn a_host_that_is_a_public_suffix_or_an_address_is_cleared_by_path_alone() {
         for host in ["localhost", "127.0.0.1", "[::1]"] {
             let places = cleared(&Config::default(), host, "/a");
-            assert_eq!(places.len(), 1, "{host}: {places:?}");
-            assert!(places[0].contains("; Path=/a;") && !places[0].contains("Domain"), "{host}: {places:?}");
+            assert_eq!(places.len(), 1 + 2 + 1, "{host}: {places:?}");
+            assert!(places[0].contains("; Path=/a;"), "{host}: {places:?}");
+            assert!(places.iter().all(|place| !place.contains("Domain")), "{host}: {places:?}");
         }
     }
 
     #[test]
     fn nothing_can_be_planted_beside_a_host_prefix() {
         let config = Config { name: "__Host-s".to_owned(), ..Config::default() };
-        assert!(clear(&config, "www.shop.example", "/a").is_empty());
+        assert!(cleared(&config, "www.shop.example", "/a").is_empty());
     }
 
     #[test]
     fn the_places_of_a_long_path_are_bounded() {
-        let places = clear(&Config::default(), "www.shop.example", &"/a".repeat(400));
-        let bytes: usize = places.iter().map(HeaderValue::len).sum();
+        let places = cleared(&Config::default(), "www.shop.example", &"/a".repeat(400));
+        let bytes: usize = places.iter().map(String::len).sum();
         assert!(places.len() > 30 && bytes <= BUDGET, "{} places of {bytes} bytes", places.len());
     }
 }

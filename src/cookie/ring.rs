@@ -133,7 +133,7 @@ impl Key {
         &self.sealer
     }
 
-    /// How many cookies this process has sealed with it since it read the key.
+    /// How many cookies this process has sealed with it since it first read the key.
     #[must_use]
     pub fn seals(&self) -> u64 {
         self.sealer.seals()
@@ -213,6 +213,18 @@ impl KeyRing {
         Self { next: Some(Next { key: next, signs_from }), ..self }.with_distinct_ids()
     }
 
+    /// The same ring, whose keys go on with the counts that `before` has of them: a ring that is read again must not
+    /// forget how often its keys have sealed.
+    fn after(mut self, before: &Self) -> Self {
+        let next = self.next.as_mut().map(|next| &mut next.key);
+        for key in std::iter::once(&mut self.signing).chain(next).chain(&mut self.verifying) {
+            if let Some(before) = before.find(key.id) {
+                key.sealer = Arc::new(key.sealer.after(&before.sealer));
+            }
+        }
+        self
+    }
+
     fn with_distinct_ids(self) -> Result<Self, RepeatedId> {
         let ids: Vec<KeyId> = self.keys().map(Key::id).collect();
         match ids.iter().enumerate().find(|(place, id)| ids[..*place].contains(id)) {
@@ -250,6 +262,7 @@ pub struct SharedRing(Arc<ArcSwap<KeyRing>>);
 impl SharedRing {
     /// From now on every holder of this ring reads and signs with `ring`.
     pub fn replace(&self, ring: KeyRing) {
+        let ring = ring.after(&self.0.load());
         self.0.store(Arc::new(ring));
     }
 
@@ -288,6 +301,8 @@ impl From<Arc<KeyRing>> for SharedRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cookie::sealed;
+    use crate::random::SystemRandom;
 
     fn key(id: &str) -> Key {
         Key::new(KeyId::parse(id.as_bytes()).unwrap(), &SecretBytes::new(vec![7; 32]))
@@ -331,6 +346,27 @@ mod tests {
         let holder = shared.clone();
         shared.replace(KeyRing::new(key("b"), vec![key("a")]).unwrap());
         assert_eq!(holder.load().signing(moment(0)).id(), key("b").id());
+    }
+
+    #[test]
+    fn a_ring_that_is_read_again_goes_on_counting_seals() {
+        let seal = |ring: &KeyRing, id: &str| {
+            let key = ring.find(key(id).id()).unwrap();
+            sealed::seal(Zeroizing::new(b"{}".to_vec()), "s", key, &SystemRandom);
+        };
+        let shared = SharedRing::from(KeyRing::new(key("a"), vec![]).unwrap());
+        let old = shared.load();
+        seal(&old, "a");
+        shared.replace(KeyRing::new(key("b"), vec![key("a")]).unwrap().followed_by(key("c"), moment(5)).unwrap());
+        let new = shared.load();
+        for id in ["a", "b", "c"] {
+            seal(&new, id);
+        }
+        // Somebody may still hold the ring from before.
+        seal(&old, "a");
+        let counts =
+            |ring: &KeyRing| -> Vec<_> { ring.keys().map(|key| (key.id().to_string(), key.seals())).collect() };
+        assert_eq!(counts(&new), [("b", 1), ("c", 1), ("a", 3)].map(|(id, seals)| (id.to_owned(), seals)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! The cookie's name, the version and the key's id are sealed in as associated data, so that a value can neither be
 //! moved to another cookie nor be relabelled.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
@@ -33,12 +34,18 @@ const WARN_AT: u64 = 1 << 31;
 /// One key's cipher, and how often it has sealed.
 pub(super) struct Sealer {
     cipher: Aes256Gcm,
-    seals: AtomicU64,
+    /// Shared by all that ever stood for the key in this process.
+    seals: Arc<AtomicU64>,
 }
 
 impl Sealer {
     pub(super) fn new(key: &[u8; 32]) -> Self {
-        Self { cipher: Aes256Gcm::new(<&AesKey<Aes256Gcm>>::from(key)), seals: AtomicU64::new(0) }
+        Self { cipher: Aes256Gcm::new(<&AesKey<Aes256Gcm>>::from(key)), seals: Arc::default() }
+    }
+
+    /// The same, which goes on with the count of `before`.
+    pub(super) fn after(&self, before: &Self) -> Self {
+        Self { cipher: self.cipher.clone(), seals: Arc::clone(&before.seals) }
     }
 
     pub(super) fn seals(&self) -> u64 {
@@ -109,7 +116,6 @@ fn associated_data(name: &str, label: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Seek};
-    use std::sync::Arc;
 
     use super::*;
     use crate::random::SystemRandom;

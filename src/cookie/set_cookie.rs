@@ -91,10 +91,18 @@ pub(super) fn hop(config: &Config, names: &Names, hop: Hop, host: &str, now: Tim
     header(within(HOP_LIFE, now, cookie(config, &names.hop, &value, SameSite::Lax, host)))
 }
 
-/// Takes the session cookie's name away from one place. Without `Expires`, which only browsers from before RFC 6265
-/// need: there are many of these in an answer.
-pub(super) fn clear(config: &Config, domain: Option<&str>, path: &str) -> HeaderValue {
-    let mut cookie = bare(&config.name, "", config.same_site).path(path).max_age(time::Duration::ZERO);
+/// Takes that away again.
+pub(super) fn forget(config: &Config, names: &Names, host: &str) -> HeaderValue {
+    header(within(Duration::ZERO, Timestamp::from_seconds(0), cookie(config, &names.hop, "", SameSite::Lax, host)))
+}
+
+/// Takes a name away from one place. Without `Expires`, which only browsers from before RFC 6265 need: there are many of
+/// these in an answer.
+pub(super) fn clear(config: &Config, name: &str, domain: Option<&str>, path: &str) -> HeaderValue {
+    // RFC 6265bis, section 5.7: what has neither name nor value is passed over, so the nameless one needs some value,
+    // and Chromium takes none with a `=`.
+    let value = if name.is_empty() { "x" } else { "" };
+    let mut cookie = bare(name, value, config.same_site).path(path).max_age(time::Duration::ZERO);
     if let Some(domain) = domain {
         cookie = cookie.domain(domain);
     }

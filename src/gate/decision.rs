@@ -15,9 +15,10 @@ pub struct Facts {
     pub preflight: bool,
     /// Who led here.
     pub initiator: Initiator,
-    /// A navigation that brings the marker of a Strict session cookie without the cookie, which may only have been held
-    /// back.
-    pub marked: bool,
+    /// A session cookie of the visitor's may be there, and only have been held back by the browser.
+    pub withheld: bool,
+    /// A page that reloads itself is an answer to it.
+    pub reloads: bool,
     /// What the answers before it have tried.
     pub hop: Hop,
 }
@@ -57,9 +58,20 @@ pub enum Decision<'a> {
     Refuse {
         /// With what.
         code: Code,
-        /// Whether the answer takes the cookie away, so that the next visit can start anew.
-        expire: bool,
+        /// What the answer takes away, so that the next visit can start anew.
+        takes: Takes,
     },
+}
+
+/// Which of a visitor's cookies a refusal takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// None.
+    Nothing,
+    /// The session cookie, which is good for nothing.
+    Session,
+    /// Planted twins, and the hop, which may be planted too.
+    Twins,
 }
 
 /// Decides. Fail closed: what is not named on `require` is refused.
@@ -81,9 +93,11 @@ fn issue(otherwise: OnMintFailure, reading: Reading, facts: Facts) -> Decision<'
         // Whose session it is cannot be known, and minting a third would not tell either.
         Reading::Conflict => Decision::Clear,
         _ if !facts.visit => Decision::Pass,
-        // A session of the visitor's own may be there and would be lost to a new one.
-        Reading::Absent if facts.marked && facts.initiator == Initiator::Foreign => Decision::Pass,
-        Reading::Absent if may_be_held_back(facts) => Decision::Reload(Hop::Arrived(1)),
+        Reading::Absent if is_withheld(facts) => match facts.initiator {
+            Initiator::Unknown if facts.reloads => Decision::Reload(Hop::Arrived(1)),
+            // A session of the visitor's own may be there and would be lost to a new one.
+            _ => Decision::Pass,
+        },
         Reading::Absent
         | Reading::Expired
         | Reading::Outdated
@@ -94,14 +108,13 @@ fn issue(otherwise: OnMintFailure, reading: Reading, facts: Facts) -> Decision<'
 }
 
 fn require(on_missing: &OnMissing, reading: Reading, facts: Facts) -> Decision<'_> {
-    let required = Decision::Refuse { code: Code::SessionRequired, expire: false };
+    let required = Decision::Refuse { code: Code::SessionRequired, takes: Takes::Nothing };
     match reading {
         Reading::Valid => Decision::Identify,
-        Reading::Absent if facts.marked && facts.initiator == Initiator::Foreign => {
-            // Even when that was tried in vain, nothing is minted over a session that may be there.
-            facts.hop.next_arrival().map_or(required, Decision::Reload)
+        // Even when that was tried in vain, nothing is minted over a session that may be there.
+        Reading::Absent if is_withheld(facts) => {
+            facts.hop.next_arrival().filter(|_| facts.reloads).map_or(required, Decision::Reload)
         }
-        Reading::Absent if may_be_held_back(facts) => Decision::Reload(Hop::Arrived(1)),
         Reading::Absent | Reading::Expired | Reading::Outdated => match on_missing {
             // Whoever has no session does not pass here, so a failure to mint can only refuse.
             OnMissing::Issue if facts.visit => Decision::Mint { otherwise: OnMintFailure::Refuse },
@@ -109,17 +122,27 @@ fn require(on_missing: &OnMissing, reading: Reading, facts: Facts) -> Decision<'
             OnMissing::Refuse | OnMissing::Issue | OnMissing::Redirect(_) => required,
         },
         Reading::Revoked | Reading::Forged | Reading::Malformed => {
-            Decision::Refuse { code: Code::SessionInvalid, expire: facts.navigation }
+            let takes = if facts.navigation { Takes::Session } else { Takes::Nothing };
+            Decision::Refuse { code: Code::SessionInvalid, takes }
         }
-        Reading::Conflict if facts.navigation && facts.hop != Hop::Cleared => Decision::Reload(Hop::Cleared),
-        Reading::Conflict => Decision::Refuse { code: Code::SessionInvalid, expire: false },
+        Reading::Conflict if facts.reloads && facts.hop != Hop::Cleared => Decision::Reload(Hop::Cleared),
+        Reading::Conflict => {
+            // Whoever plants a twin can plant the hop beside it, so that nothing seems left to try.
+            let takes = if facts.reloads { Takes::Twins } else { Takes::Nothing };
+            Decision::Refuse { code: Code::SessionInvalid, takes }
+        }
     }
 }
 
-/// Whether the Strict cookie of a browser that does not say who led here may have been held back. Once we have led here
-/// ourselves, it is simply missing.
-fn may_be_held_back(facts: Facts) -> bool {
-    facts.marked && facts.initiator == Initiator::Unknown && facts.hop == Hop::None
+/// Whether the cookie that is missing may be there all the same. In a browser that does not say who led here, it is
+/// simply missing once we have led here ourselves.
+fn is_withheld(facts: Facts) -> bool {
+    facts.withheld
+        && match facts.initiator {
+            Initiator::Foreign => true,
+            Initiator::Unknown => facts.hop == Hop::None,
+            Initiator::Own => false,
+        }
 }
 
 #[cfg(test)]
@@ -143,10 +166,11 @@ mod tests {
         navigation: false,
         preflight: false,
         initiator: Initiator::Unknown,
-        marked: false,
+        withheld: false,
+        reloads: false,
         hop: Hop::None,
     };
-    const NAVIGATION: Facts = Facts { navigation: true, ..FETCH };
+    const NAVIGATION: Facts = Facts { navigation: true, reloads: true, ..FETCH };
     const VISIT: Facts = Facts { visit: true, ..NAVIGATION };
     const PREFLIGHT: Facts = Facts { preflight: true, ..FETCH };
 
@@ -160,8 +184,11 @@ mod tests {
         use OnMintFailure as Failure;
         let redirect = OnMissing::Redirect("/hello".to_owned());
         let mint = |otherwise| Decision::Mint { otherwise };
-        let required = Decision::Refuse { code: Code::SessionRequired, expire: false };
-        let invalid = |expire| Decision::Refuse { code: Code::SessionInvalid, expire };
+        let required = Decision::Refuse { code: Code::SessionRequired, takes: Takes::Nothing };
+        let invalid = |expires| {
+            let takes = if expires { Takes::Session } else { Takes::Nothing };
+            Decision::Refuse { code: Code::SessionInvalid, takes }
+        };
         let reload = Decision::Reload(Hop::Cleared);
 
         let open = rules(Policy::Open, OnMissing::Refuse, Failure::Pass);
@@ -214,7 +241,7 @@ mod tests {
         let require_redirect = rules(Policy::Require, OnMissing::Redirect("/hello".to_owned()));
         let mint = Decision::Mint { otherwise: OnMintFailure::Pass };
         let mint_or_503 = Decision::Mint { otherwise: OnMintFailure::Refuse };
-        let required = Decision::Refuse { code: Code::SessionRequired, expire: false };
+        let required = Decision::Refuse { code: Code::SessionRequired, takes: Takes::Nothing };
         let first = Reload(Hop::Arrived(1));
         let second = Reload(Hop::Arrived(2));
 
@@ -233,11 +260,11 @@ mod tests {
         ];
         let policies = [&issue, &require, &require_issue, &require_redirect];
         for (initiator, hop, expected) in table {
-            let arrival = Facts { initiator: *initiator, marked: true, hop: *hop, ..VISIT };
+            let arrival = Facts { initiator: *initiator, withheld: true, hop: *hop, ..VISIT };
             for (rules, expected) in policies.iter().zip(expected) {
                 assert_eq!(decide(rules, Reading::Absent, arrival), *expected, "{rules:?} {arrival:?}");
 
-                let unmarked = Facts { marked: false, ..arrival };
+                let unmarked = Facts { withheld: false, ..arrival };
                 assert_eq!(decide(rules, Reading::Absent, unmarked), decide(rules, Reading::Absent, VISIT));
                 for reading in READINGS.into_iter().filter(|reading| *reading != Reading::Absent) {
                     let decision = decide(rules, reading, Facts { hop: Hop::None, ..arrival });
@@ -247,20 +274,28 @@ mod tests {
             // What would not mint anyway need not arrive.
             let elsewhere = Facts { visit: false, ..arrival };
             assert_eq!(decide(&issue, Reading::Absent, elsewhere), Pass, "{elsewhere:?}");
+            // What is no page cannot be reloaded, and still nothing is minted over a session that may be there.
+            let no_page = Facts { reloads: false, ..arrival };
+            if is_withheld(arrival) {
+                assert_eq!(decide(&issue, Reading::Absent, no_page), Pass, "{no_page:?}");
+                for rules in [&require, &require_issue, &require_redirect] {
+                    assert_eq!(decide(rules, Reading::Absent, no_page), required, "{rules:?} {no_page:?}");
+                }
+            }
         }
     }
 
     #[test]
     fn twins_are_cleared_once_and_then_refused() {
         let require = rules(Policy::Require, OnMissing::Issue, OnMintFailure::Refuse);
-        let refused = Decision::Refuse { code: Code::SessionInvalid, expire: false };
+        let refused = |takes| Decision::Refuse { code: Code::SessionInvalid, takes };
         for (hop, expected) in [
             (Hop::None, Decision::Reload(Hop::Cleared)),
             (Hop::Arrived(1), Decision::Reload(Hop::Cleared)),
-            (Hop::Cleared, refused),
+            (Hop::Cleared, refused(Takes::Twins)),
         ] {
             assert_eq!(decide(&require, Reading::Conflict, Facts { hop, ..VISIT }), expected, "{hop:?}");
-            assert_eq!(decide(&require, Reading::Conflict, Facts { hop, ..FETCH }), refused, "{hop:?}");
+            assert_eq!(decide(&require, Reading::Conflict, Facts { hop, ..FETCH }), refused(Takes::Nothing), "{hop:?}");
         }
     }
 

@@ -24,6 +24,10 @@ pub(super) fn drop_our_cookies(headers: &mut HeaderMap, jar: &Jar, mut tell: imp
 
 /// Sets the visitor's cookies, and sees to it that no shared cache hands them to another.
 pub(super) fn set_cookies(headers: &mut HeaderMap, cookies: impl IntoIterator<Item = HeaderValue>) {
+    let mut cookies = cookies.into_iter().peekable();
+    if cookies.peek().is_none() {
+        return;
+    }
     for cookie in cookies {
         headers.append(SET_COOKIE, cookie);
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HOST, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE};
 use http::uri::Authority;
-use http::{Extensions, HeaderMap, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use tower_service::Service;
@@ -24,7 +24,7 @@ use crate::policy::{OnMintFailure, Policy, Rules};
 use crate::refusal::{Addressee, Code, Refusal};
 use crate::session::{MintError, Session, Source};
 
-use super::decision::{Decision, Facts, Initiator, decide};
+use super::decision::{Decision, Facts, Takes, decide};
 use super::future::GateFuture;
 use super::layer::Guard;
 use super::outcome::{Action, Outcome};
@@ -69,7 +69,7 @@ where
         let mut visit = Visit::of(&self.gate, &self.guard, &request);
         match self.guard.rules(&request) {
             Ok(rules) => visit.follow(rules),
-            Err(refusal) => return GateFuture::answered(visit.refuse(&refusal, request.headers(), false)),
+            Err(refusal) => return GateFuture::answered(visit.refuse(&refusal, request.headers())),
         }
         let (reading, session) = visit.read_cookie(request.headers());
         visit.outcome.reading = reading;
@@ -79,13 +79,14 @@ where
         }
         match decide(&visit.rules, reading, facts) {
             Decision::Pass => {
-                let held_back = facts.marked && facts.initiator == Initiator::Foreign;
-                visit.note_way("pass", held_back.then_some("arrival"));
+                // A visit that has no session passes for this reason alone.
+                let withheld = facts.visit && facts.withheld;
+                visit.note_way("pass", withheld.then_some("arrival"));
                 GateFuture::passing(self.inner.call(request), visit, Vec::new())
             }
             Decision::Clear => {
                 visit.note_way("pass", Some(reading.as_str()));
-                let twins = visit.twins(&request);
+                let twins = visit.twins(request.headers(), request.uri());
                 GateFuture::passing(self.inner.call(request), visit, twins)
             }
             Decision::Identify => {
@@ -100,9 +101,11 @@ where
                 GateFuture::answered(visit.answer(Action::Redirect, redirect(path)))
             }
             Decision::Reload(hop) => GateFuture::answered(visit.reload(hop, &request)),
-            Decision::Refuse { code, expire } => {
+            Decision::Refuse { code, takes } => {
                 let refusal = Refusal::new(code, reading.as_str());
-                GateFuture::answered(visit.refuse(&refusal, request.headers(), expire))
+                let mut response = visit.refuse(&refusal, request.headers());
+                response::set_cookies(response.headers_mut(), visit.taking(takes, request.headers(), request.uri()));
+                GateFuture::answered(response)
             }
             // A gate around this one has minted for the same visit.
             Decision::Mint { .. } if visit.has_session(request.extensions()) => {
@@ -201,17 +204,27 @@ impl Visit {
         self.gate.sink.notice(event, self.context.as_deref());
     }
 
-    fn refuse(&self, refusal: &Refusal, headers: &HeaderMap, expire: bool) -> Response<Full<Bytes>> {
+    fn refuse(&self, refusal: &Refusal, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let host = self.host(headers);
-        let mut response = self.gate.renderer.render(refusal, &Addressee::new(headers, &host, self.request_id()));
-        if expire {
-            response::set_cookies(response.headers_mut(), self.gate.jar.expire(&host));
-        }
+        let response = self.gate.renderer.render(refusal, &Addressee::new(headers, &host, self.request_id()));
         if self.context.is_none() {
             // The proxy's pipeline tells it of every layer's refusals.
             self.tell(&Event::Refused { refusal });
         }
         self.answer(Action::Refuse(refusal.code), response)
+    }
+
+    /// What takes a visitor's cookies away.
+    fn taking(&self, takes: Takes, headers: &HeaderMap, uri: &Uri) -> Vec<HeaderValue> {
+        match takes {
+            Takes::Nothing => Vec::new(),
+            Takes::Session => self.gate.jar.expire(&self.host(headers)).into_iter().collect(),
+            Takes::Twins => {
+                let mut cookies = self.twins(headers, uri);
+                cookies.push(self.gate.jar.forget(&self.host(headers)));
+                cookies
+            }
+        }
     }
 
     /// An answer of the gate's own.
@@ -235,14 +248,14 @@ impl Visit {
     fn reload<B>(&self, hop: Hop, request: &Request<B>) -> Response<Full<Bytes>> {
         let clears = hop == Hop::Cleared;
         self.note_way("reload", Some(if clears { "conflict" } else { "arrival" }));
-        let mut cookies = if clears { self.twins(request) } else { Vec::new() };
+        let mut cookies = if clears { self.twins(request.headers(), request.uri()) } else { Vec::new() };
         cookies.push(self.gate.jar.remember(hop, &self.host(request.headers()), self.gate.clock.now()));
         self.answer(Action::Reload, reload::page(self.request_id(), cookies))
     }
 
     /// What clears planted twins away.
-    fn twins<B>(&self, request: &Request<B>) -> Vec<HeaderValue> {
-        self.gate.jar.clear(&self.host(request.headers()), request.uri().path())
+    fn twins(&self, headers: &HeaderMap, uri: &Uri) -> Vec<HeaderValue> {
+        self.gate.jar.clear(&self.host(headers), uri.path())
     }
 
     fn request_id(&self) -> &str {
@@ -389,7 +402,7 @@ where
                     let response = inner.call(request).await?;
                     Ok(visit.finish(response, Vec::new()))
                 }
-                OnMintFailure::Refuse => Ok(visit.refuse(&refusal, request.headers(), false).map(Either::Right)),
+                OnMintFailure::Refuse => Ok(visit.refuse(&refusal, request.headers()).map(Either::Right)),
             }
         }
     }

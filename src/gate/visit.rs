@@ -6,6 +6,7 @@ use http_body::Body;
 
 use crate::cookie::{Jar, Reading};
 use crate::hygiene::Upgrade;
+use crate::refusal::prefers_html;
 use crate::routes::override_methods;
 
 use super::decision::{Facts, Initiator};
@@ -15,7 +16,8 @@ use super::{Config, IssueOn, OwnPath};
 #[must_use]
 pub fn facts<B: Body>(request: &Request<B>, config: &Config) -> Facts {
     if let Some(own) = request.extensions().get::<OwnPath>() {
-        return Facts { visit: own.mints, ..Facts::default() };
+        // Whatever would change something there has been seen to come from our own pages.
+        return Facts { visit: own.mints, initiator: Initiator::Own, ..Facts::default() };
     }
     let headers = request.headers();
     let upgrade = is_upgrade(request);
@@ -37,14 +39,19 @@ pub fn facts<B: Body>(request: &Request<B>, config: &Config) -> Facts {
 /// Adds what the companions of the session cookie say, where a decision depends on it: few requests come without a
 /// session, and fewer with two.
 pub(super) fn with_companions(facts: Facts, reading: Reading, headers: &HeaderMap, jar: &Jar) -> Facts {
-    match reading {
-        // A page that nobody has asked for yet would be reloaded for nobody.
-        Reading::Absent if facts.navigation && !is_speculative(headers) && jar.is_marked(headers) => {
-            Facts { marked: true, hop: jar.hop(headers), ..facts }
-        }
-        Reading::Conflict => Facts { hop: jar.hop(headers), ..facts },
-        _ => facts,
+    if !matches!(reading, Reading::Absent | Reading::Conflict) {
+        return facts;
     }
+    // A page that nobody has asked for yet would be reloaded for nobody, and a program has no use for one.
+    let reloads =
+        facts.navigation && !is_speculative(headers) && (has_fetch_metadata(headers) || prefers_html(headers));
+    let withheld = match facts.initiator {
+        // RFC 6265bis, section 5.6.7.1: such a request brings no Lax cookie either, so that the marker's absence says
+        // nothing.
+        Initiator::Foreign if !facts.navigation => !jar.comes_from_anywhere(),
+        _ => jar.is_marked(headers),
+    };
+    Facts { withheld, reloads, hop: jar.hop(headers), ..facts }
 }
 
 /// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>. A word that is not known, or one beside another, says

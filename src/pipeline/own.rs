@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
 use http_body_util::{Either, Full};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -28,7 +29,6 @@ use crate::routes::{Matched, OwnPrefix, Table, Unroutable};
 use crate::session::Session;
 use crate::store::{Revocation, Store};
 
-use super::RequestBody;
 use super::wire::OwnSession;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -82,11 +82,11 @@ impl Own {
     }
 
     /// The answer for `name`, whatever it is.
-    pub(super) async fn answer(
+    pub(super) async fn answer<B: Body + Send + 'static>(
         &self,
         name: &str,
         head: Parts,
-        body: RequestBody,
+        body: B,
         context: &Arc<Context>,
         routes: &Table,
     ) -> Response<Full<Bytes>> {
@@ -116,12 +116,12 @@ impl Own {
         }
     }
 
-    async fn about_session(
+    async fn about_session<B: Body + Send + 'static>(
         &self,
         wish: Wish,
         mints: bool,
         mut head: Parts,
-        body: RequestBody,
+        body: B,
         context: &Arc<Context>,
     ) -> Response<Full<Bytes>> {
         context.record.note(|entry| entry.route = Some(self.pattern.to_string().into()));

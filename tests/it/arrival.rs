@@ -49,6 +49,9 @@ impl Browser {
         let mut headers = vec![("sec-fetch-site", site)];
         headers.extend_from_slice(more);
         headers.retain(|(name, _)| self.has_fetch_metadata || !name.starts_with("sec-fetch-"));
+        if !headers.iter().any(|(name, _)| *name == "accept") {
+            headers.push(("accept", "text/html,application/xhtml+xml,*/*;q=0.8"));
+        }
         let cookies = self.cookies(start);
         if !cookies.is_empty() {
             headers.push(("cookie", &cookies));
@@ -229,7 +232,7 @@ async fn the_access_log_says_what_was_done_and_why() {
     other.visit("/").await;
     let twins = format!("genesys_session={session}; genesys_session={}", other.cookie.take().unwrap());
     other.ask(Method::GET, "/", &[("cookie", &twins)]).await;
-    other.ask(Method::GET, "/account/", &[("cookie", &twins)]).await;
+    other.ask(Method::GET, "/account/", &[("cookie", &twins), ("accept", "text/html")]).await;
 
     let read = || std::fs::read_to_string(&file).unwrap();
     eventually("the lines are written", || read().lines().count() >= 6).await;
@@ -274,6 +277,58 @@ async fn only_a_get_navigation_is_ever_reloaded() {
     for method in [Method::HEAD, Method::POST] {
         assert_eq!(old.ask(method.clone(), "/account/", Start::Elsewhere, &[]).await.status, 401, "{method}");
     }
+}
+
+/// It was given the page that reloads itself, in the place of the JSON that it had asked for.
+#[tokio::test]
+async fn a_script_without_fetch_metadata_is_never_given_a_page_to_reload() {
+    let town = town().await;
+    let mut old = Browser::without_fetch_metadata(&town);
+    old.jar.insert("genesys_session_seen".to_owned(), Cookie { value: "1".to_owned(), is_strict: false });
+    for accept in ["application/json", "*/*", "image/webp,*/*"] {
+        for (path, status) in [("/headers", 200), ("/account/", 401), ("/welcome/", 401)] {
+            let answer = old.ask(Method::GET, path, Start::Here, &[("accept", accept)]).await;
+            assert_eq!(answer.status, status, "{path} {accept}");
+            assert!(!answer.headers.contains_key("refresh"), "{path} {accept}");
+            assert!(!answer.headers.contains_key("set-cookie"), "{path} {accept}: a session may be there");
+        }
+    }
+    assert_eq!(town.minted(), 0);
+}
+
+/// With `issue_on = "any"` a form on another site replaced a live session: neither cookie nor marker comes with it.
+#[tokio::test]
+async fn no_request_from_elsewhere_replaces_a_live_session_where_every_request_mints() {
+    let any = || Plan::default().routes(&ROUTES).set("session.issue_on", "any");
+    let town = Town::planned(any()).await;
+    let mut browser = Browser::new(&town);
+    browser.navigate("/", Start::Here).await;
+    browser.jar.remove("genesys_session_hop");
+    let session = browser.session().expect("a first visit gets one");
+    let cors = [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")];
+    let frame = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+    let prefetch = [NAVIGATE[0], NAVIGATE[1], ("sec-purpose", "prefetch")];
+    let marker = browser.jar.remove("genesys_session_seen").unwrap();
+    for (method, headers) in
+        [(Method::POST, &NAVIGATE[..]), (Method::GET, &cors[..]), (Method::POST, &cors[..]), (Method::GET, &frame[..])]
+    {
+        let answer = browser.ask(method.clone(), "/headers", Start::Elsewhere, headers).await;
+        assert_eq!(answer.status, 200, "{method} {headers:?}");
+        assert!(!answer.headers.contains_key("set-cookie"), "{method} {headers:?}");
+        let answer = browser.ask(method.clone(), "/welcome/", Start::Elsewhere, headers).await;
+        assert_eq!(answer.status, 401, "{method} {headers:?}: nor where a visit would get one");
+    }
+    browser.jar.insert("genesys_session_seen".to_owned(), marker);
+    for headers in [&NAVIGATE[..], &prefetch[..]] {
+        let answer = browser.ask(Method::GET, "/headers", Start::Elsewhere, headers).await;
+        assert!(!answer.headers.contains_key("set-cookie"), "{headers:?}");
+    }
+    assert_eq!((browser.session(), town.minted()), (Some(session), 1));
+
+    // A cookie that comes from anywhere is not there when it does not come.
+    let town = Town::planned(any().set("cookie.same_site", "none")).await;
+    let answer = Browser::new(&town).ask(Method::POST, "/headers", Start::Elsewhere, &NAVIGATE).await;
+    assert!(answer.headers.contains_key("set-cookie"));
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ mod genesys_down;
 
 /// Whoever tries to get past the gate, or to speak in its name, fails.
 mod hostile;
+/// What is promised of sessions holds in a real browser.
+mod browser;
 /// A page's script may ask for its session, get one, and sign out; nobody else may.
 mod own_paths;
 /// What was taken back lets nobody in any more, and ends what it had opened.

@@ -28,8 +28,8 @@ async fn ask(town: &Town, method: Method, path: &str, cookies: &[String], header
 /// The places that an answer clears, as `Path` and `Domain`, and the hop that it sets.
 fn set_by(answer: &Answer) -> (Vec<String>, Option<String>) {
     let cookies: Vec<_> = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
-    let hop = cookies.iter().find_map(|text| text.strip_prefix("genesys_session_hop="));
-    let hop = hop.map(|rest| rest.split(';').next().unwrap().to_owned());
+    let hops = cookies.iter().filter_map(|text| text.strip_prefix("genesys_session_hop="));
+    let hop = hops.map(|rest| rest.split(';').next().unwrap().to_owned()).find(|hop| !hop.is_empty());
     let cleared = cookies.iter().filter(|text| text.starts_with("genesys_session=;")).map(|text| {
         assert!(text.contains("; Max-Age=0"), "{text}");
         let places = text.split("; ").filter(|part| part.starts_with("Path=") || part.starts_with("Domain="));
@@ -60,7 +60,7 @@ async fn every_row_of_twins() {
         assert_eq!(answer.status, 200);
         assert_eq!(town.site_saw().headers.contains_key("x-genesys-session-id"), *known, "{sent:?}");
         assert_eq!(town.events()[before..], [if *known { "verified" } else { "conflicted" }], "{sent:?}");
-        assert!(!answer.headers.contains_key("set-cookie"), "at `/` of this host there is our own place alone");
+        assert!(set_by(&answer).0.is_empty(), "at `/` of this host there is our own place alone");
     }
     assert_eq!(town.minted(), 2, "nothing is minted on top");
 }
@@ -133,6 +133,33 @@ async fn where_clearing_helps_the_visitor_goes_on_and_where_it_does_not_it_is_40
         assert_eq!(answer.status, status);
         assert!(!answer.headers.contains_key("refresh"), "there is no second reload");
     }
+}
+
+/// Whoever planted the hop as well locked the visitor out for as long as it lived: nothing seemed left to try.
+#[tokio::test]
+async fn a_planted_hop_beside_a_planted_twin_locks_nobody_out() {
+    let town = Town::raise().await;
+    let [own, planted] = two_sessions(&town).await;
+    let sent = format!("genesys_session={planted}; genesys_session={own}; genesys_session_hop=c");
+    let headers = [&NAVIGATE[..], &[("cookie", &sent), ("host", "www.shop.example")]].concat();
+    let answer = town.visitor().ask(Method::GET, "/account/", &headers).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.headers["cache-control"], "private, no-store");
+    let set: Vec<_> = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
+    for (pair, place) in [
+        ("genesys_session=;", "; Path=/; Domain=shop.example; Max-Age=0"),
+        ("genesys_session=;", "; Path=/account; Max-Age=0"),
+        ("genesys_session_hop=;", "; Path=/; Domain=shop.example; Max-Age=0"),
+        ("genesys_session_hop=;", "; Path=/account/; Max-Age=0"),
+        ("genesys_session_hop=;", "; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("=x;", "; Path=/; Max-Age=0"),
+    ] {
+        let is_there = |text: &&&str| text.starts_with(pair) && text.ends_with(place);
+        assert_eq!(set.iter().filter(is_there).count(), 1, "{pair} {place} in {set:#?}");
+    }
+    assert!(
+        !set.iter().any(|text| text.starts_with("genesys_session=;") && text.ends_with("Secure; Path=/; Max-Age=0"))
+    );
 }
 
 /// The Strict cookie and its planted twin both stay behind when a link elsewhere leads here, and both come with the

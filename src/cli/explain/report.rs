@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use crate::cli::check::server;
+use crate::cli::escaped;
 use crate::cli::inspect::moment;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -112,11 +113,9 @@ impl Report {
             readings.first().into_iter().flat_map(|read| read.routes.iter().map(|met| route(*met))).collect();
     }
 
-    /// A path of the proxy's own, which the site never hears of. What it answers would change something, so it is not
-    /// rehearsed.
+    /// A path of the proxy's own, which the site never hears of.
     pub(super) fn own(&mut self, name: &str) {
-        let section = self.section("decision");
-        section.say("decision", "own").say("because", format!("{name:?} stands behind own.prefix: the proxy answers"));
+        self.section("own path").say("name", format!("{name:?}, behind own.prefix: the proxy answers"));
     }
 
     /// The route that was met, and those that stand behind it.
@@ -193,7 +192,7 @@ impl Report {
     /// What was decided, as the access log will have it.
     pub(super) fn decision(&mut self, entry: &Entry) {
         let section = self.section("decision");
-        section.say("policy", entry.policy.map_or("none was reached", Policy::as_str));
+        section.say("policy", entry.policy.map_or("none: no route was met", Policy::as_str));
         section.say("reading", entry.reading.unwrap_or("no cookie was asked for"));
         section.say("decision", entry.decision.unwrap_or("none"));
         if let Some(reason) = &entry.reason {
@@ -269,19 +268,6 @@ fn shown(name: &HeaderName, value: &HeaderValue) -> String {
         return format!("{};{attributes}", hide(pair));
     }
     if value.is_sensitive() || *name == AUTHORIZATION { HIDDEN.to_owned() } else { text }
-}
-
-/// What stands in a request is anybody's text, and a terminal obeys some of it. Quotes are harmless, and stand in fields
-/// that one wants to compare.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '"' | '\'' | '\\' => escaped.push(character),
-            other => escaped.extend(other.escape_debug()),
-        }
-    }
-    escaped
 }
 
 fn route((host, matched): (&HostPattern, &Matched)) -> String {
