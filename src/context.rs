@@ -5,9 +5,11 @@
 
 mod address;
 mod record;
+mod trace;
 
 pub use self::address::{Misaddressed, Trust};
 pub use self::record::{Entry, Record};
+pub use self::trace::Trace;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -104,6 +106,8 @@ impl fmt::Display for RequestId {
 pub struct Context {
     /// Its name in every log.
     pub request_id: RequestId,
+    /// What it belongs to, of which the site and others keep logs too.
+    pub trace: Trace,
     /// What is asked for.
     pub method: Method,
     /// The target as it was received. Its query never reaches a log.
@@ -116,6 +120,8 @@ pub struct Context {
     pub peer_is_trusted: bool,
     /// The visitor's address: the connection's, or what trusted proxies say. IPv4 is never written as mapped IPv6.
     pub client: IpAddr,
+    /// Whether what a trusted proxy says in `Forwarded` leads to that address as well.
+    pub forwarded_agrees: bool,
     /// What the visitor's browser shows.
     pub scheme: Scheme,
     /// Host and port as the visitor wrote them; empty only for HTTP/1.0 without `Host`.
@@ -143,12 +149,14 @@ impl Context {
         let origin = Origin::of(&head.headers, connection, trust);
         Self {
             request_id: origin.request_id.unwrap_or_else(|| RequestId::random(random)),
+            trace: Trace::of(&head.headers, random),
             method: head.method.clone(),
             uri: head.uri.clone(),
             version: head.version,
             connection,
             peer_is_trusted: origin.is_trusted,
             client: origin.client,
+            forwarded_agrees: origin.forwarded_agrees,
             scheme: origin.scheme,
             port: destination.port.unwrap_or_else(|| origin.scheme.default_port()),
             host: destination.host,

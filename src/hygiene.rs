@@ -28,7 +28,8 @@ pub struct Upgrade(pub HeaderValue);
 /// - On every route, whatever the peer: the headers that only we write, in any spelling.
 /// - The forwarded family, unless `peer_is_trusted`. A trusted proxy's stay for the upstream side to extend, but only
 ///   in their own spelling: a proxy that writes `X-Forwarded-For` anew may well let a client's `X_Forwarded_For` pass.
-/// - The headers that some servers take for the path, but for the upstream's `keep`.
+/// - The headers that some servers take for the path, the host or the client's address, but for the upstream's `keep`;
+///   an address that a trusted proxy says stays.
 /// - The crumbs of an HTTP/2 request's cookie become one header.
 pub fn cleanse(head: &mut Parts, peer_is_trusted: bool, keep: &[HeaderName]) {
     let upgrade = websocket_wish(head);
@@ -44,8 +45,9 @@ pub fn cleanse(head: &mut Parts, peer_is_trusted: bool, keep: &[HeaderName]) {
     drop_names(headers, |name| match names::kind(name) {
         None => false,
         Some(Kind::Forwarded) => !(peer_is_trusted && names::is_plainly_spelt(name)),
-        Some(Kind::Path) => !keep.contains(name),
-        Some(Kind::Ours | Kind::Proxy | Kind::Framing) => true,
+        Some(Kind::Address) => !(keep.contains(name) || (peer_is_trusted && names::is_plainly_spelt(name))),
+        Some(Kind::Misleading) => !keep.contains(name),
+        Some(Kind::Ours | Kind::Proxy | Kind::Framing | Kind::Browser) => true,
     });
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));

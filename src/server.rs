@@ -9,6 +9,7 @@ mod admission;
 mod pulse;
 mod sweeper;
 mod socket;
+mod proxy_protocol;
 mod connection;
 mod exchange;
 mod streams;
@@ -30,6 +31,7 @@ pub use self::admission::Admission;
 use self::admission::Refused;
 use self::connection::Protocols;
 pub use self::handler::Handler;
+pub use self::proxy_protocol::{Announcement, BadAnnouncement, ProxyProtocol};
 use self::pulse::Order;
 use self::socket::Socket;
 use self::sweeper::Sweeper;
@@ -51,6 +53,8 @@ pub struct Listener {
     pub tls: bool,
     /// What visitors use, and so what the site is told: `https` also behind another TLS terminator.
     pub scheme: Scheme,
+    /// Whether proxies in front announce here whom they bring.
+    pub proxy_protocol: ProxyProtocol,
     /// `Some` makes it a listener that redirects to `https://` on that port and does nothing else.
     pub redirect_to_https: Option<u16>,
 }
@@ -215,11 +219,12 @@ impl<'a, S: Handler> Core<'a, S> {
                 return self.complaints.failed(error);
             }
         };
-        match self.server.admission.admit(peer.ip()) {
+        match self.server.admission.admit(peer.ip(), self.server.listener.proxy_protocol) {
             Ok(permit) => {
                 let Ok(connection) = self.connection(&tcp, peer) else { return };
                 let tracked = self.server.connections.token();
-                let socket = Socket::new(tcp, self.sweeper.enlist(self.protocols.first_phase()), permit, tracked);
+                let pulse = self.sweeper.enlist(self.protocols.first_phase(&permit));
+                let socket = Socket::new(tcp, pulse, permit, tracked);
                 let serve = connection::serve(socket, connection, Arc::clone(&self.protocols), self.service.clone());
                 tokio::spawn(serve);
             }

@@ -65,6 +65,7 @@ impl Exchange {
         let line = Line {
             time: self.began(duration).to_string(),
             request_id: self.context.request_id.as_str(),
+            trace_id: self.context.trace.id(),
             client: self.context.client.to_string(),
             protocol: protocol(self.context.version),
             method: self.context.method.as_str(),

@@ -6,6 +6,7 @@ use serde::Serialize;
 pub(super) struct Line<'a> {
     pub(super) time: String,
     pub(super) request_id: &'a str,
+    pub(super) trace_id: &'a str,
     pub(super) client: String,
     pub(super) protocol: &'static str,
     pub(super) method: &'a str,

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, Handles};
 use crate::context::{Scheme, Trust};
-use crate::server::{self, Admission, Listener, Server};
+use crate::server::{self, Admission, Listener, ProxyProtocol, Server};
 
 use super::worker::serve;
 use super::{Parts, Stop};
@@ -28,7 +28,13 @@ pub(super) fn listen(parts: &Parts, stop: &Stop, runtime: &Runtime) -> Result<Op
     };
     let limits = admin::limits();
     let server = Server {
-        listener: Listener { address, tls: false, scheme: Scheme::Http, redirect_to_https: None },
+        listener: Listener {
+            address,
+            tls: false,
+            scheme: Scheme::Http,
+            proxy_protocol: ProxyProtocol::Off,
+            redirect_to_https: None,
+        },
         tls: None,
         admission: Admission::new(&limits, Trust::default()),
         limits,

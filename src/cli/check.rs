@@ -14,7 +14,7 @@ use crate::forward::{Protocol, Server};
 use crate::keys;
 use crate::policy::{OnMissing, Policy};
 use crate::routes::Route;
-use crate::server::Listener;
+use crate::server::{Listener, ProxyProtocol};
 use crate::store::Place;
 use crate::tls::Version;
 
@@ -90,6 +90,11 @@ fn listener_row(listener: &Listener, config: &Config) -> [String; 2] {
         format!("TLS {version} and newer, {count} certificate{}", if count == 1 { "" } else { "s" })
     } else {
         format!("in the clear, for visitors who use {}", listener.scheme.as_str())
+    };
+    let what = match listener.proxy_protocol {
+        ProxyProtocol::Off => what,
+        ProxyProtocol::Accept => format!("{what}; trusted proxies may send a PROXY header"),
+        ProxyProtocol::Require => format!("{what}; trusted proxies alone, with a PROXY header"),
     };
     [listener.address.to_string(), what]
 }

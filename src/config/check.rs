@@ -14,13 +14,14 @@ use crate::context::Scheme;
 use crate::cookie::SameSite;
 use crate::policy::{OnMissing, Policy};
 use crate::routes::{HostPattern, PathPattern, Route, Table};
-use crate::server::Listener;
+use crate::server::{Listener, ProxyProtocol};
 
 /// Applies all of them.
 pub(super) fn all(draft: &Draft, findings: &mut Findings) {
     something_is_served(draft, findings);
     addresses_are_different(draft, findings);
     the_operator_has_an_address(draft, findings);
+    somebody_may_announce_clients(draft, findings);
     listeners_have_certificates(draft, findings);
     the_warm_pool_makes_sense(draft, findings);
     browsers_keep_the_cookie(draft, findings);
@@ -88,6 +89,18 @@ fn the_operator_has_an_address(draft: &Draft, findings: &mut Findings) {
             .error(&places.of("address"), "the admin listener has the address of another one", "listened on already")
             .beside(&other.of("address"), "the other one")
             .help("give one of them another port");
+    }
+}
+
+/// Only `trust.proxies` are heeded, so that without any of them `accept` does nothing and `require` serves nobody.
+fn somebody_may_announce_clients(draft: &Draft, findings: &mut Findings) {
+    let heeds = |listener: &Listener| listener.proxy_protocol != ProxyProtocol::Off;
+    for (_, places) in good(&draft.listeners).filter(|(listener, _)| heeds(listener)) {
+        if draft.trust.proxies.is_empty() && !findings.speak_of("trust.proxies") {
+            findings
+                .error(&places.of("proxy_protocol"), "the PROXY protocol is heeded of nobody", "names no proxy")
+                .help("name the addresses of the load balancers in `trust.proxies`: [\"10.0.0.0/8\"]");
+        }
     }
 }
 

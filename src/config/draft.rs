@@ -49,7 +49,7 @@ pub(super) struct Draft {
     pub(super) admin: Option<Entry<admin::Config>>,
     pub(super) upstreams: Vec<Entry<Upstream>>,
     pub(super) routes: Vec<Entry<Route>>,
-    trust: Trust,
+    pub(super) trust: Trust,
     access_log: access_log::Config,
     log_level: tracing::Level,
     grace: Duration,

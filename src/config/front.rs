@@ -12,7 +12,7 @@ use super::raw::{Entry, Section};
 use super::value::{self, Unfit};
 use crate::access_log;
 use crate::context::{Scheme, Trust};
-use crate::server::{Limits, Listener};
+use crate::server::{Limits, Listener, ProxyProtocol};
 use crate::tls::{self, CertificateFiles, Version};
 
 /// What browsers assume where a URL names no port (RFC 9110, section 4.2.2).
@@ -49,6 +49,14 @@ pub(super) fn listener(section: &mut Section<'_>) -> Option<Listener> {
     let tls = section.get("tls", value::flag);
     let scheme = section.get("scheme", value::one_of(&[("https", Scheme::Https), ("http", Scheme::Http)]));
     let port = section.get("https_port", value::number(1..=u16::MAX));
+    let proxy_protocol = section.get(
+        "proxy_protocol",
+        value::one_of(&[
+            ("off", ProxyProtocol::Off),
+            ("accept", ProxyProtocol::Accept),
+            ("require", ProxyProtocol::Require),
+        ]),
+    );
     let tls = tls.unwrap_or(!redirects);
     options_say_something(section, redirects, tls, scheme);
     // What a redirecting listener is reached by; a TLS listener's scheme is settled, whatever was said.
@@ -57,6 +65,7 @@ pub(super) fn listener(section: &mut Section<'_>) -> Option<Listener> {
         address: address?,
         tls: tls && !redirects,
         scheme,
+        proxy_protocol: proxy_protocol.unwrap_or_default(),
         redirect_to_https: redirects.then_some(port.unwrap_or(HTTPS_PORT)),
     })
 }

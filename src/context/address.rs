@@ -74,6 +74,7 @@ impl Destination {
 pub(super) struct Origin {
     pub(super) is_trusted: bool,
     pub(super) client: IpAddr,
+    pub(super) forwarded_agrees: bool,
     pub(super) scheme: Scheme,
     pub(super) request_id: Option<RequestId>,
 }
@@ -82,11 +83,21 @@ impl Origin {
     pub(super) fn of(headers: &HeaderMap, connection: Connection, trust: &Trust) -> Self {
         let peer = connection.peer.ip().to_canonical();
         if !trust.covers(peer) {
-            return Self { is_trusted: false, client: peer, scheme: connection.scheme, request_id: None };
+            let (scheme, request_id) = (connection.scheme, None);
+            return Self { is_trusted: false, client: peer, forwarded_agrees: false, scheme, request_id };
         }
+        // `X-Forwarded-For` is what nearly every proxy writes, so that a `Forwarded` beside it may well be the visitor's
+        // own, passed through: it is asked where there is nothing else, and the two are never mixed.
+        let by_forwarded = claimed_client(&forwarded(headers), peer, trust);
+        let client = if headers.contains_key("x-forwarded-for") {
+            claimed_client(&forwarded_for(headers), peer, trust)
+        } else {
+            by_forwarded
+        };
         Self {
             is_trusted: true,
-            client: claimed_client(headers, peer, trust),
+            client,
+            forwarded_agrees: client == by_forwarded,
             scheme: claimed_scheme(headers).unwrap_or(connection.scheme),
             request_id: single(headers, "x-request-id").and_then(RequestId::adopt),
         }
@@ -142,10 +153,10 @@ fn is_host(name: &str) -> bool {
 
 /// From the right: each trusted hop vouches for the one that it names, and the first that is not trusted is the
 /// visitor. Something illegible ends the walk, since whoever wrote it vouches for nothing.
-fn claimed_client(headers: &HeaderMap, peer: IpAddr, trust: &Trust) -> IpAddr {
+fn claimed_client(claims: &[Option<IpAddr>], peer: IpAddr, trust: &Trust) -> IpAddr {
     let mut client = peer;
-    for claim in claims(headers).into_iter().rev() {
-        let Some(address) = claim else { break };
+    for claim in claims.iter().rev() {
+        let Some(address) = *claim else { break };
         client = address;
         if !trust.covers(client) {
             break;
@@ -154,27 +165,44 @@ fn claimed_client(headers: &HeaderMap, peer: IpAddr, trust: &Trust) -> IpAddr {
     client
 }
 
-/// The chain in the order it was written; `None` for what is no address. `X-Forwarded-For` is what nearly everybody
-/// sends; `Forwarded` is asked where it is missing, and the two are never mixed.
-fn claims(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let elements = |name: &str| -> Vec<String> {
-        let values = headers.get_all(name).iter();
-        values.flat_map(|value| value.to_str().unwrap_or("?").split(',').map(|part| part.trim().to_owned())).collect()
+/// The chain of `X-Forwarded-For` in the order it was written, `None` for what is no address.
+fn forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    elements(headers, "x-forwarded-for").into_iter().map(address).collect()
+}
+
+/// The same of `Forwarded` (RFC 7239, section 4): `for` is one of an element's pairs, in quotes where it has a colon.
+fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let of_element = |element| {
+        let mut claims = split(element, ';').into_iter().filter_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
+        });
+        let (Some(claim), None) = (claims.next(), claims.next()) else { return None };
+        address(claim.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(claim))
     };
-    if headers.contains_key("x-forwarded-for") {
-        return elements("x-forwarded-for").iter().map(|element| address(element)).collect();
-    }
-    // RFC 7239, section 4: `for` is one of the `;`-separated pairs, in quotes where it has a colon. A comma cannot
-    // stand in an address, so splitting there first misreads only what would be refused anyway.
-    elements(FORWARDED.as_str())
-        .iter()
-        .map(|element| {
-            element.split(';').find_map(|pair| {
-                let (name, value) = pair.split_once('=')?;
-                name.trim().eq_ignore_ascii_case("for").then(|| address(value.trim().trim_matches('"')))?
-            })
-        })
-        .collect()
+    elements(headers, FORWARDED.as_str()).into_iter().map(of_element).collect()
+}
+
+/// The members of a list over all lines of a header. A line that is no text has one, which is illegible; empty ones say
+/// nothing (RFC 9110, section 5.6.1).
+fn elements<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
+    let lines = headers.get_all(name).iter();
+    let elements = lines.flat_map(|line| split(line.to_str().unwrap_or("?"), ','));
+    elements.map(str::trim).filter(|element| !element.is_empty()).collect()
+}
+
+/// Splits at `separator`, but not within quotes: a host that a visitor made up may stand there, with another `for=`.
+fn split(text: &str, separator: char) -> Vec<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(|character| {
+        let escapes = quoted && !escaped && character == '\\';
+        if character == '"' && !escaped {
+            quoted = !quoted;
+        }
+        escaped = escapes;
+        character == separator && !quoted
+    })
+    .collect()
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:80`.
@@ -277,6 +305,23 @@ mod tests {
             ("fd00::1",   &[("forwarded", "for=\"[2001:db8::1]:80\";proto=https")],   "2001:db8::1"),
             ("fd00::1",   &[("forwarded", "for=6.6.6.6, proto=http;For=198.51.100.1")], "198.51.100.1"),
             ("fd00::1",   &[("forwarded", "for=unknown")],                            "fd00::1"),
+            ("10.0.0.1",  &[("x-forwarded-for", "198.51.100.1:4711, [fd00::2]:80, fd00::3")], "198.51.100.1"),
+            ("10.0.0.1",  &[("x-forwarded-for", "198.51.100.1,, ,")],                 "198.51.100.1"),
+            ("10.0.0.1",  &[("x-forwarded-for", "198.51.100.1, unknown, 10.0.0.2")],  "10.0.0.2"),
+            ("10.0.0.1",  &[("x-forwarded-for", "198.51.100.1, [2001:db8::1")],       "10.0.0.1"),
+            ("10.0.0.1",  &[("x-forwarded-for", "198.51.100.1, 2001:db8::1]:80")],    "10.0.0.1"),
+            ("10.0.0.1",  &[("x-forwarded-for", "198.51.100.1, 010.0.0.2")],          "10.0.0.1"),
+            ("10.0.0.1",  &[("x-forwarded-for", "10.0.0.3, 10.0.0.2")],               "10.0.0.3"),
+            ("10.0.0.1",  &[("x-forwarded-for", "::ffff:198.51.100.1, ::ffff:10.0.0.2")], "198.51.100.1"),
+            ("10.0.0.1",  &[("forwarded", "for=198.51.100.1"), ("forwarded", "for=\"[fd00::9]\";by=_x")], "198.51.100.1"),
+            ("10.0.0.1",  &[("forwarded", "for=198.51.100.1, for=_hidden")],          "10.0.0.1"),
+            ("10.0.0.1",  &[("forwarded", "for=198.51.100.1, proto=https")],          "10.0.0.1"),
+            ("10.0.0.1",  &[("forwarded", "for=198.51.100.1;for=6.6.6.6")],           "10.0.0.1"),
+            ("10.0.0.1",  &[("forwarded", "for=198.51.100.1;host=\"x, for=6.6.6.6\"")], "198.51.100.1"),
+            ("10.0.0.1",  &[("forwarded", "for=198.51.100.1;host=\"\\\", for=6.6.6.6\"")], "198.51.100.1"),
+            ("10.0.0.1",  &[("forwarded", "for=198.51.100.1;host=\"x, for=6.6.6.6")],  "198.51.100.1"),
+            ("10.0.0.1",  &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "198.51.100.1")], "198.51.100.1"),
+            ("10.0.0.1",  &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "unknown")], "10.0.0.1"),
         ];
         for (peer, headers, expected) in table {
             let mut all = vec![("host", "shop.example")];

@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use super::upgrade;
 use super::upload::Upload;
 use crate::clock::Timestamp;
-use crate::context::{Context, RequestId};
+use crate::context::{Context, RequestId, Trace};
 use crate::hygiene;
 use crate::session::Session;
 
@@ -54,6 +54,10 @@ pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: 
     // A trusted proxy's is ours by now, if it can be one. Any other must not reach the site: the access log would know
     // the request by another name.
     set(headers, RequestId::HEADER, value(&text, request_id));
+    headers.insert(Trace::PARENT, context.trace.parent().clone());
+    if context.trace.begins_here() {
+        headers.remove(Trace::STATE);
+    }
 }
 
 /// Adds who the visitor is, as the gate verified it.
@@ -177,7 +181,9 @@ fn chain(text: &mut BytesMut, headers: &HeaderMap, client: IpAddr, peer: IpAddr)
 
 /// RFC 7239, section 4. An IPv6 address and a host with a port are no tokens, so they stand in quotes.
 fn forwarded(text: &mut BytesMut, headers: &HeaderMap, context: &Context, peer: IpAddr) -> std::fmt::Result {
-    match if extend(text, headers, &FORWARDED)? { peer } else { context.client } {
+    // One that leads to somebody else would mislead a site that reads this header alone.
+    let extends = context.forwarded_agrees && extend(text, headers, &FORWARDED)?;
+    match if extends { peer } else { context.client } {
         IpAddr::V4(address) => write!(text, "for={address}")?,
         IpAddr::V6(address) => write!(text, "for=\"[{address}]\"")?,
     }

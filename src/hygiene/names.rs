@@ -14,8 +14,13 @@ pub(super) enum Kind {
     /// Who asked, where, and under which name, before the last proxy: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`,
     /// `X-Request-Id`.
     Forwarded,
-    /// What some servers take for the path.
-    Path,
+    /// The client's address, as the servers and the networks of some vendors have it: a trusted proxy may say it, and
+    /// we do not ask for it.
+    Address,
+    /// What some servers take for the path or the host, in place of those that we judged.
+    Misleading,
+    /// `Sec-*`, which no script can say (the Fetch standard, "forbidden request-header"), in a spelling in which it can.
+    Browser,
     /// Between a client and its own proxy: `Proxy-Authorization` and its like, and `Proxy`, which CGI makes the
     /// variable HTTP_PROXY of.
     Proxy,
@@ -31,8 +36,10 @@ pub(super) fn kind(name: &HeaderName) -> Option<Kind> {
         b'x' => {
             if is_or_begins(name, b"x-genesys-session") {
                 Some(Kind::Ours)
-            } else if PATHS.iter().any(|path| is(name, path)) {
-                Some(Kind::Path)
+            } else if is_one_of(name, &MISLEADING) {
+                Some(Kind::Misleading)
+            } else if is_one_of(name, &ADDRESSES) {
+                Some(Kind::Address)
             } else if is_or_begins(name, b"x-forwarded") || is(name, b"x-real-ip") || is(name, b"x-request-id") {
                 Some(Kind::Forwarded)
             } else {
@@ -43,17 +50,58 @@ pub(super) fn kind(name: &HeaderName) -> Option<Kind> {
         b'p' if is_or_begins(name, b"proxy") => Some(Kind::Proxy),
         b'c' if is(name, b"content-length") && name != b"content-length" => Some(Kind::Framing),
         b't' if is(name, b"transfer-encoding") => Some(Kind::Framing),
+        b's' if begins(name, b"sec-") && !spelt_plainly(name) => Some(Kind::Browser),
+        b'p' | b's' | b'r' if is_one_of(name, &MISLEADING) => Some(Kind::Misleading),
+        b'c' | b'f' | b't' if is_one_of(name, &ADDRESSES) => Some(Kind::Address),
         b'h' if is(name, b"http2-settings") => Some(Kind::Framing),
         _ => None,
     }
 }
 
-const PATHS: [&[u8]; 5] =
-    [b"x-original-url", b"x-rewrite-url", b"x-original-uri", b"x-forwarded-uri", b"x-forwarded-prefix"];
+/// IIS and Symfony (`X-Original-URL`, `X-Rewrite-URL`), ingress controllers and API gateways (`X-Original-URI`,
+/// `X-Forwarded-*`), Envoy, CA SiteMinder (`X-HTTP-DestinationURL`), WSGI servers: gunicorn makes `PATH_INFO` and
+/// `SCRIPT_NAME` of a local proxy's the request's own.
+const MISLEADING: [&[u8]; 18] = [
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-override-url",
+    b"x-original-uri",
+    b"x-request-uri",
+    b"request-uri",
+    b"x-forwarded-uri",
+    b"x-forwarded-path",
+    b"x-forwarded-prefix",
+    b"x-envoy-original-path",
+    b"x-envoy-original-host",
+    b"x-http-destinationurl",
+    b"path-info",
+    b"script-name",
+    b"x-script-name",
+    b"x-original-host",
+    b"x-host",
+    b"x-http-host-override",
+];
+
+const ADDRESSES: [&[u8]; 10] = [
+    b"client-ip",
+    b"x-client-ip",
+    b"x-cluster-client-ip",
+    b"x-originating-ip",
+    b"x-remote-ip",
+    b"x-remote-addr",
+    b"true-client-ip",
+    b"cf-connecting-ip",
+    b"cf-connecting-ipv6",
+    b"fastly-client-ip",
+];
 
 /// Whether `name` is written as its standard writes it.
 pub(super) fn is_plainly_spelt(name: &HeaderName) -> bool {
-    name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    spelt_plainly(name.as_str().as_bytes())
+}
+
+fn spelt_plainly(name: &[u8]) -> bool {
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
 }
 
 /// Headers that are meant for every recipient, so that no `Connection` can name them away: those that HTTP and its
@@ -136,6 +184,10 @@ pub(super) fn belongs_before_the_body(name: &HeaderName) -> bool {
     ) || name.as_str().starts_with("if-")
         || name.as_str().starts_with("proxy-")
         || name.as_str().starts_with("sec-")
+}
+
+fn is_one_of(name: &[u8], plain: &[&[u8]]) -> bool {
+    plain.iter().any(|plain| is(name, plain))
 }
 
 fn is(name: &[u8], plain: &[u8]) -> bool {

@@ -52,14 +52,66 @@ fn the_forwarded_family_is_believed_of_trusted_peers_alone_and_only_plainly_spel
 }
 
 #[test]
-fn what_is_mistaken_for_the_path_passes_only_by_name() {
-    for name in ["X-Original-URL", "X-Rewrite-URL", "X-Original-URI", "X-Forwarded-Uri", "X-Forwarded-Prefix"] {
+fn what_is_mistaken_for_the_path_or_the_host_passes_only_by_name() {
+    for name in [
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-Override-URL",
+        "X-Original-URI",
+        "X-Request-URI",
+        "Request-URI",
+        "X-Forwarded-Uri",
+        "X-Forwarded-Path",
+        "X-Forwarded-Prefix",
+        "X-Envoy-Original-Path",
+        "X-Envoy-Original-Host",
+        "X-HTTP-DestinationURL",
+        "Path-Info",
+        "Script-Name",
+        "X-Script-Name",
+        "X-Original-Host",
+        "X-Host",
+        "X-HTTP-Host-Override",
+    ] {
         let plain = HeaderName::from_bytes(name.as_bytes()).unwrap();
         assert!(!survives(name, false, &[]), "{name}");
         assert!(!survives(name, true, &[]), "{name} from a trusted peer");
         assert!(survives(name, false, std::slice::from_ref(&plain)), "{name} is to be kept");
         let crooked = name.replace('-', "_");
         assert!(!survives(&crooked, false, &[plain]), "{crooked}");
+    }
+}
+
+#[test]
+fn an_address_in_a_vendors_words_is_a_trusted_peers_or_passes_by_name() {
+    for name in [
+        "Client-IP",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "X-Originating-IP",
+        "X-Remote-IP",
+        "X-Remote-Addr",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "CF-Connecting-IPv6",
+        "Fastly-Client-IP",
+    ] {
+        let plain = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        let crooked = name.replace('-', "_");
+        assert!(!survives(name, false, &[]), "{name}");
+        assert!(survives(name, true, &[]), "{name} from a trusted peer");
+        assert!(survives(name, false, std::slice::from_ref(&plain)), "{name} is to be kept");
+        assert!(!survives(&crooked, true, &[plain]), "{crooked} from a trusted peer");
+    }
+}
+
+#[test]
+fn what_no_script_can_say_is_not_said_in_another_spelling() {
+    for name in ["Sec_Fetch_Site", "Sec-Fetch_Mode", "sec.fetch.dest", "Sec_Purpose", "Sec_WebSocket_Key"] {
+        assert!(!survives(name, true, &[]), "{name}");
+    }
+    for name in ["Sec-Fetch-Site", "Sec-CH-UA", "Second", "Secret"] {
+        assert!(survives(name, false, &[]), "{name}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Limits;
+use super::{Limits, ProxyProtocol};
 use crate::context::Trust;
 
 /// Counts the connections of all cores and listeners.
@@ -30,6 +30,9 @@ pub(super) enum Refused {
     /// [`Limits::connections_per_address`] are open from this address.
     #[error("too many connections from this address")]
     FullForAddress,
+    /// Whoever it is could not be believed, and the listener takes nobody whom no proxy announces.
+    #[error("the PROXY protocol is required, and the peer is none of trust.proxies")]
+    Unannounced,
 }
 
 impl Admission {
@@ -58,11 +61,20 @@ impl Admission {
         self.refused.load(Ordering::Relaxed)
     }
 
-    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Refused> {
+    /// Admits who connects, on a listener that heeds the PROXY protocol so far.
+    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, heeds: ProxyProtocol) -> Result<Permit, Refused> {
         let admitted = self.admit_to_all().and_then(|mut permit| {
+            permit.heeds = if self.trust.covers(peer) { heeds } else { ProxyProtocol::Off };
+            if heeds == ProxyProtocol::Require && permit.heeds == ProxyProtocol::Off {
+                return Err(Refused::Unannounced);
+            }
             permit.address = self.admit_from(peer.to_canonical())?;
             Ok(permit)
         });
+        self.counted(admitted)
+    }
+
+    fn counted<T>(&self, admitted: Result<T, Refused>) -> Result<T, Refused> {
         if admitted.is_err() {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -72,12 +84,12 @@ impl Admission {
     fn admit_to_all(self: &Arc<Self>) -> Result<Permit, Refused> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         // Dropping it takes the one back.
-        let permit = Permit { admission: Arc::clone(self), address: None };
+        let permit = Permit { admission: Arc::clone(self), address: None, heeds: ProxyProtocol::Off };
         if before < self.connections { Ok(permit) } else { Err(Refused::Full) }
     }
 
     fn admit_from(&self, peer: IpAddr) -> Result<Option<IpAddr>, Refused> {
-        if self.trust.proxies.iter().any(|network| network.contains(&peer)) {
+        if self.trust.covers(peer) {
             return Ok(None);
         }
         let address = counted_as(peer);
@@ -96,6 +108,20 @@ impl Admission {
 pub(super) struct Permit {
     admission: Arc<Admission>,
     address: Option<IpAddr>,
+    heeds: ProxyProtocol,
+}
+
+impl Permit {
+    /// What of the PROXY protocol is heeded of this peer: nothing, unless it is one of `trust.proxies`.
+    pub(super) fn heeds(&self) -> ProxyProtocol {
+        self.heeds
+    }
+
+    /// Counts the connection for the client whom its proxy has announced. The proxy itself was counted in the sum alone.
+    pub(super) fn count_for(&mut self, client: IpAddr) -> Result<(), Refused> {
+        self.address = self.admission.counted(self.admission.admit_from(client.to_canonical()))?;
+        Ok(())
+    }
 }
 
 impl Drop for Permit {
@@ -136,40 +162,43 @@ mod tests {
     #[test]
     fn the_sum_is_limited_and_room_comes_back() {
         let admission = admission(2, 10);
-        let first = admission.admit(from("192.0.2.1")).unwrap();
-        let _second = admission.admit(from("192.0.2.2")).unwrap();
-        assert_eq!(admission.admit(from("192.0.2.3")).unwrap_err(), Refused::Full);
+        let first = admission.admit(from("192.0.2.1"), ProxyProtocol::Off).unwrap();
+        let _second = admission.admit(from("192.0.2.2"), ProxyProtocol::Off).unwrap();
+        assert_eq!(admission.admit(from("192.0.2.3"), ProxyProtocol::Off).unwrap_err(), Refused::Full);
         assert_eq!((admission.open(), admission.refused()), (2, 1));
         drop(first);
-        assert!(admission.admit(from("192.0.2.3")).is_ok());
+        assert!(admission.admit(from("192.0.2.3"), ProxyProtocol::Off).is_ok());
     }
 
     #[test]
     fn one_address_takes_its_share_and_no_more() {
         let admission = admission(10, 1);
-        let first = admission.admit(from("192.0.2.1")).unwrap();
-        assert_eq!(admission.admit(from("192.0.2.1")).unwrap_err(), Refused::FullForAddress);
-        assert_eq!(admission.admit(from("::ffff:192.0.2.1")).unwrap_err(), Refused::FullForAddress);
+        let first = admission.admit(from("192.0.2.1"), ProxyProtocol::Off).unwrap();
+        assert_eq!(admission.admit(from("192.0.2.1"), ProxyProtocol::Off).unwrap_err(), Refused::FullForAddress);
+        assert_eq!(admission.admit(from("::ffff:192.0.2.1"), ProxyProtocol::Off).unwrap_err(), Refused::FullForAddress);
         assert_eq!(admission.open(), 1, "a refused connection takes no room");
-        let _other = admission.admit(from("192.0.2.2")).unwrap();
+        let _other = admission.admit(from("192.0.2.2"), ProxyProtocol::Off).unwrap();
         drop(first);
-        drop(admission.admit(from("192.0.2.1")).unwrap());
+        drop(admission.admit(from("192.0.2.1"), ProxyProtocol::Off).unwrap());
         assert_eq!(admission.by_address.lock().unwrap().len(), 1, "who has gone is forgotten");
     }
 
     #[test]
     fn a_network_of_ipv6_counts_as_one_address() {
         let admission = admission(10, 1);
-        let _first = admission.admit(from("2001:db8:0:1::1")).unwrap();
-        assert_eq!(admission.admit(from("2001:db8:0:1:ffff::2")).unwrap_err(), Refused::FullForAddress);
-        assert!(admission.admit(from("2001:db8:0:2::1")).is_ok());
+        let _first = admission.admit(from("2001:db8:0:1::1"), ProxyProtocol::Off).unwrap();
+        assert_eq!(
+            admission.admit(from("2001:db8:0:1:ffff::2"), ProxyProtocol::Off).unwrap_err(),
+            Refused::FullForAddress
+        );
+        assert!(admission.admit(from("2001:db8:0:2::1"), ProxyProtocol::Off).is_ok());
     }
 
     #[test]
     fn a_trusted_proxy_counts_only_in_the_sum() {
         let admission = admission(3, 1);
-        let permits: Vec<_> = (0..3).map(|_| admission.admit(from("10.1.2.3")).unwrap()).collect();
-        assert_eq!(admission.admit(from("10.1.2.3")).unwrap_err(), Refused::Full);
+        let permits: Vec<_> = (0..3).map(|_| admission.admit(from("10.1.2.3"), ProxyProtocol::Off).unwrap()).collect();
+        assert_eq!(admission.admit(from("10.1.2.3"), ProxyProtocol::Off).unwrap_err(), Refused::Full);
         drop(permits);
         assert_eq!(admission.open(), 0);
     }

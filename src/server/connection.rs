@@ -13,8 +13,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::Limits;
+use super::admission::Permit;
 use super::exchange::Exchanges;
 use super::handler::Handler;
+use super::proxy_protocol::{self, ProxyProtocol};
 use super::pulse::{Order, Phase, Pulse};
 use super::socket::Socket;
 use super::streams::Streams;
@@ -71,9 +73,10 @@ impl Protocols {
         Self { tls, http1, limits: limits.clone() }
     }
 
-    /// What a connection begins with.
-    pub(super) fn first_phase(&self) -> Phase {
-        if self.tls.is_some() { Phase::Handshake } else { Phase::Fresh }
+    /// What a connection begins with. A PROXY header counts as a part of the handshake.
+    pub(super) fn first_phase(&self, permit: &Permit) -> Phase {
+        let has_handshake = self.tls.is_some() || permit.heeds() != ProxyProtocol::Off;
+        if has_handshake { Phase::Handshake } else { Phase::Fresh }
     }
 
     fn speak<I, S: Handler>(&self, version: Version, io: I, exchanges: Exchanges<S>) -> Spoken<I, S>
@@ -122,19 +125,7 @@ type Http2<I, S> = http2::Connection<TokioIo<I>, Exchanges<S>, Streams>;
 /// Serves a connection until it ends, is upgraded, or is told to end.
 pub(super) async fn serve<S: Handler>(socket: Socket, connection: Connection, protocols: Arc<Protocols>, service: S) {
     let pulse = Arc::clone(socket.pulse());
-    let Limits { body_size, body_timeout, headers, .. } = protocols.limits;
-    let exchanges = Exchanges {
-        service,
-        connection,
-        pulse: Arc::clone(&pulse),
-        bounds: Bounds { size: body_size, idle: body_timeout },
-        max_headers: headers,
-    };
-    let served = match &protocols.tls {
-        Some(tls) => secure(socket, tls, &pulse, &protocols, exchanges).await,
-        None => plain(socket, &pulse, &protocols, exchanges).await,
-    };
-    match served {
+    match introduce(socket, connection, &pulse, &protocols, service).await {
         // If the socket still stands, it is a tunnel now.
         Ok(()) => pulse.enter(Phase::Upgraded),
         // Every scanner and every client that goes away makes one of these.
@@ -147,6 +138,8 @@ pub(super) async fn serve<S: Handler>(socket: Socket, connection: Connection, pr
 /// Why a connection did not end as HTTP ends one.
 #[derive(Debug, thiserror::Error)]
 enum Error {
+    #[error("the proxy in front does not say properly whom it brings")]
+    Announcement(#[source] proxy_protocol::Error),
     #[error("the TLS handshake failed")]
     Handshake(#[source] io::Error),
     #[error("the first bytes cannot be read")]
@@ -155,6 +148,42 @@ enum Error {
     Http(#[source] hyper::Error),
     #[error("it took too long, or we are stopping")]
     Overdue,
+}
+
+/// Finds out whose connection it is, and goes on with what is spoken on it.
+async fn introduce<S: Handler>(
+    mut socket: Socket,
+    connection: Connection,
+    pulse: &Arc<Pulse>,
+    protocols: &Protocols,
+    service: S,
+) -> Result<(), Error> {
+    let connection = match socket.permit().heeds() {
+        ProxyProtocol::Off => connection,
+        heeded => {
+            let introduced = Box::pin(proxy_protocol::introduce(&mut socket, connection, heeded));
+            let introduced = unless(pulse, Order::Close, introduced).await?.map_err(Error::Announcement)?;
+            if protocols.tls.is_none() {
+                pulse.enter(Phase::Fresh);
+                if socket.has_rewound() {
+                    pulse.heard();
+                }
+            }
+            introduced
+        }
+    };
+    let Limits { body_size, body_timeout, headers, .. } = protocols.limits;
+    let exchanges = Exchanges {
+        service,
+        connection,
+        pulse: Arc::clone(pulse),
+        bounds: Bounds { size: body_size, idle: body_timeout },
+        max_headers: headers,
+    };
+    match &protocols.tls {
+        Some(tls) => secure(socket, tls, pulse, protocols, exchanges).await,
+        None => plain(socket, pulse, protocols, exchanges).await,
+    }
 }
 
 async fn secure<S: Handler>(

@@ -26,7 +26,7 @@ pub(super) struct Socket {
     /// Read already, to find out which protocol it is.
     replay: Bytes,
     end: End,
-    _permit: Permit,
+    permit: Permit,
     _tracked: TaskTrackerToken,
 }
 
@@ -42,16 +42,26 @@ enum End {
 
 impl Socket {
     pub(super) fn new(tcp: TcpStream, pulse: Arc<Pulse>, permit: Permit, tracked: TaskTrackerToken) -> Self {
-        Self { tcp, pulse, replay: Bytes::new(), end: End::No, _permit: permit, _tracked: tracked }
+        Self { tcp, pulse, replay: Bytes::new(), end: End::No, permit, _tracked: tracked }
     }
 
     pub(super) fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
     }
 
-    /// Has `bytes` read again.
+    /// The place that it takes among all connections.
+    pub(super) fn permit(&mut self) -> &mut Permit {
+        &mut self.permit
+    }
+
+    /// Has `bytes` read again, before anything else that was rewound and is not read yet.
     pub(super) fn rewind(&mut self, bytes: Bytes) {
-        self.replay = bytes;
+        self.replay = if self.replay.is_empty() { bytes } else { [bytes, self.replay.split_off(0)].concat().into() };
+    }
+
+    /// Whether something that was rewound is still to be read.
+    pub(super) fn has_rewound(&self) -> bool {
+        self.replay.has_remaining()
     }
 
     /// A connection that was upgraded has no task of ours any more, so its own hears here that it is to end.

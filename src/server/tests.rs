@@ -1,5 +1,6 @@
 //! Over real sockets: what a well-behaved client gets, and what a hostile one does not.
 
+mod announced;
 mod client;
 mod house;
 

@@ -50,6 +50,8 @@ async fn a_line_says_what_was_asked_decided_and_answered() {
     for name in ["duration_ms", "upstream_ms", "mint_ms"] {
         assert!(first[name].as_f64().unwrap() > 0.0, "{name} of {first}");
     }
+    let parent = town.site.seen()[0].headers["traceparent"].clone();
+    assert_eq!(first["trace_id"], parent.to_str().unwrap()[3..35]);
     assert_eq!(first["request_id"], town.site.seen()[0].headers["x-request-id"].to_str().unwrap());
     assert_eq!((&second["reading"], &second["decision"]), (&"valid".into(), &"pass".into()));
     assert_eq!((&third["decision"], &third["reason"]), (&"refuse".into(), &"malformed".into()));

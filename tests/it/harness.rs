@@ -3,6 +3,7 @@
 //! A test reads: raise a town, make a visitor, let him visit, and look at what the visitor, the site and Genesys each
 //! saw.
 
+pub(crate) mod front;
 pub(crate) mod plan;
 pub(crate) mod program;
 pub(crate) mod raw;

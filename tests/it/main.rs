@@ -31,6 +31,10 @@ mod genesys_down;
 mod hostile;
 /// What is promised of sessions holds in a real browser.
 mod browser;
+/// In no spelling does a protected path lead anywhere without a valid cookie.
+mod spellings;
+/// Behind a load balancer every visitor still has the address that is his.
+mod proxy_protocol;
 /// A page's script may ask for its session, get one, and sign out; nobody else may.
 mod own_paths;
 /// What was taken back lets nobody in any more, and ends what it had opened.
@@ -43,6 +47,8 @@ mod identity;
 mod bodies;
 /// WebSockets pass, under the same rules as everything else.
 mod websocket;
+/// WebSockets as clients of other languages speak them.
+mod websocket_clients;
 /// The plain listener sends visitors to `https://`.
 mod redirect;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -18,9 +18,10 @@ use tower_service::Service;
 
 use super::super::*;
 use crate::clock::SystemClock;
-use crate::context::{Connection, Entry, Record, RequestId, Scheme};
+use crate::context::{Connection, Entry, Record, RequestId, Scheme, Trace};
 use crate::hygiene;
 use crate::policy::Rules;
+use crate::random::SystemRandom;
 use crate::session::NoRevocations;
 
 /// How long a test waits for what is bound to come.
@@ -106,9 +107,12 @@ pub(super) fn forward(upstream: Upstream) -> Forward {
     Forward::new(&[upstream], surroundings()).unwrap()
 }
 
+const TRACE: HeaderValue = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+
 pub(super) fn context() -> Context {
     Context {
         request_id: RequestId::adopt("r1").unwrap(),
+        trace: Trace::of(&HeaderMap::from_iter([(Trace::PARENT, TRACE)]), &SystemRandom),
         method: http::Method::GET,
         uri: http::Uri::from_static("/"),
         version: http::Version::HTTP_11,
@@ -119,6 +123,7 @@ pub(super) fn context() -> Context {
         },
         peer_is_trusted: false,
         client: IpAddr::from([192, 0, 2, 7]),
+        forwarded_agrees: true,
         scheme: Scheme::Https,
         authority: "shop.example".to_owned(),
         host: "shop.example".to_owned(),

@@ -45,6 +45,7 @@ async fn the_site_sees_the_target_as_received_and_what_we_add() {
             [
                 "forwarded: for=192.0.2.7;host=shop.example;proto=https",
                 "host: shop.example",
+                "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
                 "via: 1.1 guestpass",
                 "x-forwarded-for: 192.0.2.7",
                 "x-forwarded-host: shop.example",

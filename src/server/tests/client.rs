@@ -48,6 +48,14 @@ impl Raw {
         Self { address: tcp.local_addr().unwrap(), io: Box::new(tcp), read: Vec::new() }
     }
 
+    /// Goes on over TLS if the house has it.
+    pub(super) async fn over_tls(&mut self, house: &House) {
+        if house.server.listener.tls {
+            let plain = std::mem::replace(&mut self.io, Box::new(tokio::io::empty()));
+            self.io = Box::new(secure(house, plain, &[b"http/1.1"]).await);
+        }
+    }
+
     pub(super) async fn connect_from(house: &House, address: [u8; 4]) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(address)), 0)).unwrap();
@@ -111,7 +119,7 @@ impl Raw {
     }
 }
 
-async fn secure(house: &House, tcp: TcpStream, protocols: &[&[u8]]) -> impl Io + use<> {
+async fn secure<T: Io>(house: &House, tcp: T, protocols: &[&[u8]]) -> impl Io + use<T> {
     let mut roots = RootCertStore::empty();
     roots.add(house.certificate.clone()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -48,7 +48,7 @@ impl House {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let scheme = if tls { Scheme::Https } else { Scheme::Http };
         let server = Server {
-            listener: Listener { address, tls, scheme, redirect_to_https: None },
+            listener: Listener { address, tls, scheme, proxy_protocol: ProxyProtocol::Off, redirect_to_https: None },
             tls: tls.then(|| Arc::new(config)),
             admission: Admission::new(&limits, Trust::default()),
             limits,

@@ -51,11 +51,18 @@ impl Program {
 
     /// Waits until one of its lines holds `word`, on either output, and returns what stands behind it in the line.
     pub(crate) fn says(&self, word: &str) -> String {
+        self.says_so_often(word, 1).remove(0)
+    }
+
+    /// The same for so many lines, of each.
+    pub(crate) fn says_so_often(&self, word: &str, count: usize) -> Vec<String> {
         let patience = Instant::now() + Duration::from_secs(10);
         loop {
             let all = self.said() + &self.complained();
-            if let Some((_, rest)) = all.lines().find_map(|line| line.split_once(word)) {
-                return rest.to_owned();
+            let rests = all.lines().filter_map(|line| line.split_once(word));
+            let rests: Vec<String> = rests.map(|(_, rest)| rest.to_owned()).collect();
+            if rests.len() >= count {
+                return rests;
             }
             assert!(Instant::now() < patience, "it never said {word}: {all}");
             thread::sleep(Duration::from_millis(10));

@@ -8,13 +8,18 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A TLS connection to `address` that trusts anybody, with these ALPN protocols.
 pub(crate) async fn connect(address: SocketAddr, alpn: &[&str]) -> TlsStream<TcpStream> {
+    secure(TcpStream::connect(address).await.unwrap(), alpn).await
+}
+
+/// The same on a connection that stands.
+pub(crate) async fn secure(stream: TcpStream, alpn: &[&str]) -> TlsStream<TcpStream> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -23,14 +28,17 @@ pub(crate) async fn connect(address: SocketAddr, alpn: &[&str]) -> TlsStream<Tcp
         .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
 }
 
 /// Sends `bytes` and reads until the other side closes, or ten seconds are over.
 pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
-    let mut stream = connect(address, &["http/1.1"]).await;
+    exchange_on(connect(address, &["http/1.1"]).await, bytes).await
+}
+
+/// The same on a connection that stands.
+pub(crate) async fn exchange_on(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
     // The proxy may refuse, and close, before it has read everything.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
