@@ -10,13 +10,14 @@ mod pulse;
 mod sweeper;
 mod socket;
 mod proxy_protocol;
+mod frames;
 mod connection;
 mod exchange;
 mod streams;
 mod handler;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 pub use self::admission::Admission;
 use self::admission::Refused;
 use self::connection::Protocols;
+use self::frames::{Flood, Flooded};
 pub use self::handler::Handler;
 pub use self::proxy_protocol::{Announcement, BadAnnouncement, ProxyProtocol};
 use self::pulse::Order;
@@ -206,6 +208,7 @@ impl<'a, S: Handler> Core<'a, S> {
     fn look(&mut self) {
         self.sweeper.sweep();
         self.paused = false;
+        self.complaints.flooded(self.protocols.floods.take());
         self.complaints.round(self.server.listener.address);
     }
 
@@ -279,6 +282,8 @@ struct Complaints {
     last_refused: Option<Refused>,
     failed: u64,
     last_failed: Option<io::Error>,
+    floods: u64,
+    last_flood: Option<(IpAddr, Flood)>,
     rounds_between: u32,
     rounds_left: u32,
 }
@@ -299,10 +304,15 @@ impl Complaints {
         self.last_failed = Some(error);
     }
 
+    fn flooded(&mut self, flooded: Flooded) {
+        self.floods += flooded.count;
+        self.last_flood = flooded.last.or(self.last_flood);
+    }
+
     /// The first is said in the next round, the others after a while, together.
     fn round(&mut self, address: SocketAddr) {
         self.rounds_left = self.rounds_left.saturating_sub(1);
-        if self.rounds_left > 0 || (self.refused == 0 && self.failed == 0) {
+        if self.rounds_left > 0 || (self.refused == 0 && self.failed == 0 && self.floods == 0) {
             return;
         }
         self.rounds_left = self.rounds_between;
@@ -313,6 +323,10 @@ impl Complaints {
         if let Some(last) = self.last_failed.take() {
             let count = std::mem::take(&mut self.failed);
             tracing::warn!(%address, count, error = &last as &dyn std::error::Error, "connections cannot be accepted");
+        }
+        if let Some((peer, flood)) = self.last_flood.take() {
+            let count = std::mem::take(&mut self.floods);
+            tracing::warn!(%address, count, %peer, "connections were ended, since they sent too much of what asks for nothing: {flood}");
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use super::Limits;
 use super::admission::Permit;
 use super::exchange::Exchanges;
+use super::frames::{self, Floods, Framed, Half};
 use super::handler::Handler;
 use super::proxy_protocol::{self, ProxyProtocol};
 use super::pulse::{Order, Phase, Pulse};
@@ -24,7 +25,7 @@ use crate::body::Bounds;
 use crate::context::Connection;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// hyper's buffers on HTTP/1, each way: four TLS records, past which reading more at once gains nothing. hyper's own
 /// 400 KiB would let 10,000 slow readers hold 4 GiB.
@@ -57,6 +58,8 @@ pub(super) struct Protocols {
     tls: Option<Arc<ServerConfig>>,
     http1: http1::Builder,
     limits: Limits,
+    /// Who was sent away for a flood.
+    pub(super) floods: Floods,
 }
 
 impl Protocols {
@@ -70,7 +73,7 @@ impl Protocols {
         if limits.headers != HTTP1_HEADERS {
             http1.max_headers(limits.headers);
         }
-        Self { tls, http1, limits: limits.clone() }
+        Self { tls, http1, limits: limits.clone(), floods: Floods::default() }
     }
 
     /// What a connection begins with. A PROXY header counts as a part of the handshake.
@@ -83,10 +86,16 @@ impl Protocols {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = TokioIo::new(io);
         match version {
-            Version::One => Spoken::One(Box::pin(self.http1.serve_connection(io, exchanges).with_upgrades())),
-            Version::Two => Spoken::Two(Box::pin(self.http2(&exchanges.pulse).serve_connection(io, exchanges))),
+            Version::One => {
+                Spoken::One(Box::pin(self.http1.serve_connection(TokioIo::new(io), exchanges).with_upgrades()))
+            }
+            Version::Two => {
+                let pulse = Arc::clone(&exchanges.pulse);
+                let http2 = self.http2(&pulse);
+                let serve = |half| http2.serve_connection(TokioIo::new(half), exchanges);
+                Spoken::Two(Box::pin(Framed::new(io, &pulse, serve)))
+            }
         }
     }
 
@@ -120,7 +129,7 @@ enum Spoken<I, S: Handler> {
 }
 
 type Http1<I, S> = http1::UpgradeableConnection<TokioIo<I>, Exchanges<S>>;
-type Http2<I, S> = http2::Connection<TokioIo<I>, Exchanges<S>, Streams>;
+type Http2<I, S> = Framed<http2::Connection<TokioIo<Half<I>>, Exchanges<S>, Streams>, I>;
 
 /// Serves a connection until it ends, is upgraded, or is told to end.
 pub(super) async fn serve<S: Handler>(socket: Socket, connection: Connection, protocols: Arc<Protocols>, service: S) {
@@ -128,6 +137,7 @@ pub(super) async fn serve<S: Handler>(socket: Socket, connection: Connection, pr
     match introduce(socket, connection, &pulse, &protocols, service).await {
         // If the socket still stands, it is a tunnel now.
         Ok(()) => pulse.enter(Phase::Upgraded),
+        Err(Error::Frames(frames::Error::Flood(flood))) => protocols.floods.note(connection.peer.ip(), flood),
         // Every scanner and every client that goes away makes one of these.
         Err(error) => {
             tracing::debug!(peer = %connection.peer, error = &error as &dyn std::error::Error, "a connection ended badly")
@@ -145,7 +155,9 @@ enum Error {
     #[error("the first bytes cannot be read")]
     Preface(#[source] io::Error),
     #[error("HTTP failed")]
-    Http(#[source] hyper::Error),
+    Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Frames(#[from] frames::Error),
     #[error("it took too long, or we are stopping")]
     Overdue,
 }
@@ -235,15 +247,16 @@ where
     async fn drive(self, pulse: &Pulse) -> Result<(), Error> {
         match self {
             Self::One(connection) => drive(pulse, connection, http1::UpgradeableConnection::graceful_shutdown).await,
-            Self::Two(connection) => drive(pulse, connection, http2::Connection::graceful_shutdown).await,
+            Self::Two(framed) => drive(pulse, framed, |it| it.leave(http2::Connection::graceful_shutdown)).await,
         }
     }
 }
 
 /// Polls a connection to its end, says goodbye when it is time, and stops where it stands when it is told to close.
-async fn drive<C>(pulse: &Pulse, mut connection: Pin<Box<C>>, leave: fn(Pin<&mut C>)) -> Result<(), Error>
+async fn drive<C, E>(pulse: &Pulse, mut connection: Pin<Box<C>>, leave: fn(Pin<&mut C>)) -> Result<(), Error>
 where
-    C: Future<Output = Result<(), hyper::Error>>,
+    C: Future<Output = Result<(), E>>,
+    Error: From<E>,
 {
     let mut left = false;
     let connection = std::future::poll_fn(move |cx: &mut Context<'_>| {
@@ -259,7 +272,7 @@ where
             }
         }
     });
-    unless(pulse, Order::Close, connection).await?.map_err(Error::Http)
+    Ok(unless(pulse, Order::Close, connection).await??)
 }
 
 /// Waits for `future`, unless the connection is told `order` or more.

@@ -38,7 +38,7 @@ where
     type Future = Exchange<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let open = Some(Open::new(&self.pulse));
+        let open = Some(Open::unanswered(&self.pulse));
         if count(request.headers()) > self.max_headers {
             return Exchange { answer: None, open };
         }
@@ -84,7 +84,7 @@ where
         if response.body().is_none() {
             *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         }
-        let (open, turn) = (this.open.take(), streams::turn());
+        let (open, turn) = (this.open.take().map(Open::answered), streams::turn());
         Poll::Ready(Ok(response.map(|body| Outgoing { body, open, turn })))
     }
 }

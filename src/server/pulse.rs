@@ -66,6 +66,8 @@ pub(super) struct Pulse {
     stalled: AtomicU32,
     /// When the socket last took nothing.
     blocked: AtomicU32,
+    /// Requests dropped before their response, and not yet held against anybody.
+    dropped: AtomicU32,
     order: AtomicU8,
     multiplexed: AtomicBool,
     task: AtomicWaker,
@@ -79,6 +81,7 @@ impl Pulse {
             open: AtomicU32::new(0),
             stalled: AtomicU32::new(0),
             blocked: AtomicU32::new(0),
+            dropped: AtomicU32::new(0),
             order: AtomicU8::new(Order::Go as u8),
             multiplexed: AtomicBool::new(false),
             task: AtomicWaker::new(),
@@ -137,6 +140,11 @@ impl Pulse {
 
     pub(super) fn has_open(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// How many requests were dropped before their response since this was last asked.
+    pub(super) fn take_dropped(&self) -> u32 {
+        self.dropped.swap(0, Ordering::Relaxed)
     }
 
     /// Has its task polled again when the order changes, and says what it is now.
@@ -224,20 +232,40 @@ impl Pulse {
 
 /// One request that is not over yet. When the last of a connection goes, the connection is idle.
 #[derive(Debug)]
-pub(super) struct Open(Arc<Pulse>);
+pub(super) struct Open {
+    pulse: Arc<Pulse>,
+    unanswered: bool,
+}
 
 impl Open {
+    /// Its body, or its response.
     pub(super) fn new(pulse: &Arc<Pulse>) -> Self {
         pulse.open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(pulse))
+        Self { pulse: Arc::clone(pulse), unanswered: false }
+    }
+
+    /// The request itself, which is to be answered.
+    pub(super) fn unanswered(pulse: &Arc<Pulse>) -> Self {
+        let mut open = Self::new(pulse);
+        open.unanswered = true;
+        open
+    }
+
+    /// It has its response.
+    pub(super) fn answered(mut self) -> Self {
+        self.unanswered = false;
+        self
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let last = self.0.open.fetch_sub(1, Ordering::Relaxed) == 1;
-        if last && !matches!(self.0.phase(), Phase::Closing | Phase::Upgraded) {
-            self.0.enter(Phase::Idle);
+        if self.unanswered {
+            self.pulse.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        let last = self.pulse.open.fetch_sub(1, Ordering::Relaxed) == 1;
+        if last && !matches!(self.pulse.phase(), Phase::Closing | Phase::Upgraded) {
+            self.pulse.enter(Phase::Idle);
         }
     }
 }
@@ -292,6 +320,16 @@ mod tests {
         pulse.wrote();
         pulse.blocked();
         assert_eq!(told(&now, &pulse), Some((61, Order::Close)));
+    }
+
+    #[test]
+    fn a_request_that_goes_without_an_answer_is_counted() {
+        let (_, pulse) = pulse(Phase::Fresh);
+        drop(Open::unanswered(&pulse).answered());
+        drop(Open::new(&pulse));
+        assert_eq!(pulse.take_dropped(), 0);
+        drop((Open::unanswered(&pulse), Open::unanswered(&pulse)));
+        assert_eq!((pulse.take_dropped(), pulse.take_dropped()), (2, 0));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! saw.
 
 pub(crate) mod front;
+pub(crate) mod flood;
+pub(crate) mod frames;
 pub(crate) mod plan;
 pub(crate) mod program;
 pub(crate) mod raw;

@@ -106,15 +106,15 @@ fn load(address: SocketAddr, path: &str, flags: &[&str]) {
 }
 
 /// The proxy in front of a site, each in a process of its own.
-struct Street {
+pub(crate) struct Street {
     _folder: TempDir,
     _site: Program,
-    proxy: Program,
-    address: SocketAddr,
+    pub(crate) proxy: Program,
+    pub(crate) address: SocketAddr,
 }
 
 impl Street {
-    fn build() -> Self {
+    pub(crate) fn build() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let site = Program::start(program::command(folder.path(), &["simulate", "site", "--listen", "127.0.0.1:0"]));
         let upstream = site.says("a sample site stands at ");
@@ -140,7 +140,7 @@ impl Street {
         Self { _folder: folder, _site: site, proxy, address }
     }
 
-    fn visitors(&self) -> [Visitor; 2] {
+    pub(crate) fn visitors(&self) -> [Visitor; 2] {
         [Visitor::over_http1(self.address), Visitor::over_http2(self.address)]
     }
 }
@@ -295,7 +295,7 @@ fn connections(port: u16, state: &str) -> usize {
     all.lines().filter(|line| is_one(line)).count()
 }
 
-fn memory(program: &Program) -> u64 {
+pub(crate) fn memory(program: &Program) -> u64 {
     resident(program.id())
 }
 

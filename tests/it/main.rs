@@ -35,6 +35,8 @@ mod browser;
 mod spellings;
 /// Behind a load balancer every visitor still has the address that is his.
 mod proxy_protocol;
+/// Floods of HTTP/2 frames end with their connection.
+mod floods;
 /// A page's script may ask for its session, get one, and sign out; nobody else may.
 mod own_paths;
 /// What was taken back lets nobody in any more, and ends what it had opened.
@@ -70,6 +72,9 @@ mod inspect;
 /// Under load no request fails and no memory is lost, and a slow client costs the others nothing.
 #[cfg(target_os = "linux")]
 mod load;
+/// Beside floods, slow clients and thousands of idle ones, a well-behaved visitor is served as ever.
+#[cfg(target_os = "linux")]
+mod flooded;
 
 // What a newcomer is promised.
 /// `guestpass demo` shows the main job on a fresh machine.
