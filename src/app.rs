@@ -1,7 +1,8 @@
 //! From a configuration to a running proxy: the only place where parts are made, wired and started.
 //!
 //! One current-thread runtime for each core carries the traffic: its own share of the connections, its own pipeline, its
-//! own upstream connections, so that the way of a request crosses no thread. One more runtime, in the background, mints.
+//! own upstream connections, so that the way of a request crosses no thread. One more runtime, in the background, mints
+//! and watches over the servers behind us.
 
 mod operator;
 mod rehearsal;
@@ -27,6 +28,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::cookie::{Jar, SharedRing};
 use crate::event::{Everyone, Sink};
+use crate::forward::{Resolve, Servers, SystemResolver};
 use crate::gate::Gate;
 use crate::genesys::Rest;
 use crate::pipeline::Own;
@@ -119,6 +121,7 @@ struct Parts {
     gate: Arc<Gate>,
     own: Own,
     store: Store,
+    servers: Arc<Servers>,
     routes: Arc<Table>,
     renderer: Renderer,
     admission: Arc<Admission>,
@@ -155,6 +158,7 @@ pub fn start(config: Config, world: World) -> Result<Proxy> {
     let made = (0..cores).map(|_| Worker::new(&parts, &bound, &access_log.core(), stop.clone()));
     let made = made.collect::<Result<Vec<_>>>()?;
     let admin = operator::listen(&parts, &stop, &minting)?;
+    minting.spawn(Arc::clone(&parts.servers).watch(stop.drain.clone()));
     let workers = made.into_iter().enumerate().map(|(core, worker)| worker.start(core)).collect::<Result<_>>()?;
     let reload = Reload::start(keeper, sink, minting.handle());
     Ok(Proxy { addresses, admin, stop, workers, minting: Some(minting), reload, access_log: Some(access_log) })
@@ -221,7 +225,9 @@ fn parts(config: Config, world: World, ring: SharedRing, provider: Arc<dyn Provi
             .with_revocations(Arc::new(store.clone()));
     let gate = Arc::new(gate);
     let own = Own::new(config.own.clone(), &gate, store.clone(), renderer.clone(), Arc::clone(&world.sink));
+    let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
     Ok(Parts {
+        servers: Arc::new(Servers::new(&config.upstreams, Arc::clone(clock), &resolver, None)?),
         routes: Arc::new(Table::new(config.routes.clone())),
         admission: Admission::new(&config.limits, config.trust.clone()),
         hsts: config.hsts.map(|age| format!("max-age={}", age.as_secs()).parse()).transpose()?,

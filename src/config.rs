@@ -14,6 +14,7 @@ mod value;
 mod env;
 mod front;
 mod visitor;
+mod upstream;
 mod site;
 mod process;
 mod draft;

@@ -1,15 +1,23 @@
 //! Hands a request to its upstream and the answer back, streaming both ways.
 //!
-//! [`Forward`] is the innermost service: it adds what the site is told ([`headers`]), borrows a connection ([`pool`],
-//! [`connect`]), sends the request with its body on the way ([`exchange`], [`upload`]) and hands the answer back as it
-//! arrives ([`body`]). A WebSocket becomes a tunnel ([`upgrade`]); it and a
+//! [`Forward`] is the innermost service: it adds what the site is told ([`headers`]), chooses a server of the upstream
+//! ([`servers`], [`balance`], [`health`]), borrows a connection ([`pool`], [`connect`]), sends the request with its body
+//! on the way ([`exchange`], [`upload`], [`retry`]) and hands the answer back as it arrives ([`body`]). A WebSocket becomes a tunnel ([`upgrade`]); it and a
 //! stream of events end with the session that a route required for them. What goes wrong is a refusal, so that the layers above
 //! can still put their headers on it. Who may pass is not asked here any more.
 
+mod upstream;
+mod servers;
+mod watch;
 mod exchange;
 mod headers;
+mod balance;
+mod health;
+mod retry;
 mod pool;
 mod connect;
+mod resolve;
+mod tls;
 mod socket;
 mod upload;
 mod body;
@@ -22,12 +30,11 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -39,79 +46,18 @@ use crate::refusal::{Addressee, Code, Refusal, Renderer};
 use crate::routes::Matched;
 use crate::session::Revocations;
 
+use self::connect::Connector;
 use self::exchange::{Destination, Exchange, Outgoing};
 use self::pool::Pool;
+use self::servers::Group;
 use self::upload::Upload;
 
 pub use self::body::{Body, BodyError};
+pub use self::resolve::{Resolve, Resolving, SystemResolver};
+pub use self::servers::{ServerStatus, Servers};
+pub use self::upstream::{Balance, HealthCheck, HostHeader, Protocol, Server, Upstream, UpstreamTls};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// One upstream.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// Its name in routes and logs.
-    pub name: String,
-    /// Where it stands.
-    pub server: Server,
-    /// To connect, TLS included.
-    pub connect_timeout: Duration,
-    /// From the last byte of the request sent to the head of the response.
-    pub response_timeout: Duration,
-    /// Between two bytes of a response.
-    pub idle_timeout: Duration,
-    /// The same for upgraded connections, `text/event-stream` and gRPC.
-    pub stream_idle_timeout: Duration,
-    /// Of the headers that are dropped because upstreams mistake them for the path, those that pass.
-    pub keep_headers: Vec<HeaderName>,
-    /// Kept-alive connections per core. What a burst takes beyond goes two seconds after its last use; 0 keeps none.
-    pub max_idle_connections: usize,
-    /// Which `Host` it is sent.
-    pub host: HostHeader,
-    /// Whether it is told the session's token.
-    pub forward_token: bool,
-}
-
-/// Where an upstream stands and what it speaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// Name or address; an IPv6 address without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-/// What an upstream speaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// `http://`: HTTP/1.1 in the clear.
-    Http,
-    /// `h2c://`: HTTP/2 in the clear, with prior knowledge.
-    H2c,
-    /// `https://`: HTTP/2 or HTTP/1.1, as ALPN settles it.
-    Https(UpstreamTls),
-}
-
-/// How an `https://` upstream is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UpstreamTls {
-    /// PEM file with the certificates that vouch for it; `None` takes the system's.
-    pub ca: Option<PathBuf>,
-    /// The name its certificate must bear; `None` takes the server's host.
-    pub server_name: Option<String>,
-}
-
-/// Which `Host` an upstream is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HostHeader {
-    /// The visitor's.
-    #[default]
-    Preserve,
-    /// The upstream's own.
-    Upstream,
-}
 
 /// What a [`Forward`] needs of the world around it.
 #[derive(Clone, Debug)]
@@ -128,7 +74,7 @@ pub struct Surroundings {
     pub tunnels: TaskTracker,
 }
 
-/// Why there is no [`Forward`] for these upstreams.
+/// Why there are no [`Servers`] for these upstreams.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -180,14 +126,21 @@ struct Inner {
 }
 
 impl Forward {
-    /// Sets up what is needed for `upstreams`, in the order that [`Matched::upstream`] counts in. Connects nowhere yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`Error`] says, for the first upstream that cannot work.
-    pub fn new(upstreams: &[Upstream], around: Surroundings) -> Result<Self, Error> {
-        let destinations = upstreams.iter().map(Destination::new).collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Inner { destinations, around })))
+    /// Towards `servers`, with connections of its own but for those of `predecessor` that lead to servers which stay.
+    /// Connects nowhere yet.
+    #[must_use]
+    pub fn new(servers: &Servers, around: Surroundings, predecessor: Option<&Self>) -> Self {
+        let before = predecessor.map_or(&[][..], |before| &before.0.destinations);
+        let pools = |group: &Group| {
+            let known = || before.iter().flat_map(|destination| &destination.pools);
+            let pool = |connector: &Arc<Connector>| {
+                let kept = known().find(|pool| pool.is_of(connector, &group.settings)).cloned();
+                kept.unwrap_or_else(|| Arc::new(Pool::new(Arc::clone(connector), &group.settings)))
+            };
+            group.members.iter().map(|member| pool(&member.connector)).collect()
+        };
+        let destination = |group: &Arc<Group>| Destination { group: Arc::clone(group), pools: pools(group) };
+        Self(Arc::new(Inner { destinations: servers.groups.iter().map(destination).collect(), around }))
     }
 
     /// The head that would be sent for a request without a body, as HTTP/1.1 unless the upstream speaks nothing but
@@ -205,7 +158,9 @@ impl Forward {
         let websocket = head.extensions.get::<hygiene::Upgrade>().is_some();
         let upload = Upload::new(http_body_util::Empty::<Bytes>::new());
         let Outgoing { mut request, target } = Outgoing::new(to, &context, head, upload, websocket)?;
-        headers::shape(&mut request, &target, to.settings.server.protocol == Protocol::H2c, websocket)
+        let over_http2 = to.group.settings.protocol == Protocol::H2c;
+        let own_host = &to.group.members.first().ok_or_else(missing("an upstream without servers"))?.own_host;
+        headers::shape(&mut request, &target, own_host, over_http2, websocket)
             .ok_or_else(|| Refusal::new(Code::BadRequest, "the host is no authority"))?;
         Ok(request.map(drop))
     }
@@ -213,7 +168,7 @@ impl Forward {
 
 impl fmt::Debug for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.0.destinations.iter().map(|to| to.settings.name.as_str()).collect();
+        let names: Vec<&str> = self.0.destinations.iter().map(|to| to.group.settings.name.as_str()).collect();
         f.debug_struct("Forward").field("upstreams", &names).finish_non_exhaustive()
     }
 }
@@ -250,7 +205,7 @@ impl Inner {
         let Some(to) = matched else {
             return self.refuse(&Refusal::new(Code::Internal, "no upstream was matched"), Some(&context), accept);
         };
-        context.record.note(|entry| entry.upstream = Some(to.settings.name.clone().into()));
+        context.record.note(|entry| entry.upstream = Some(to.group.settings.name.clone().into()));
         let exchange = Exchange::new(to, &self.around, Arc::clone(&context), &mut head, upload.clone());
         let lingers = exchange.lingers();
         match exchange.run(head).await {
@@ -272,17 +227,6 @@ impl Inner {
             None => Addressee::new(&accept, "", ""),
         };
         self.around.renderer.render(refusal, &to).map(Body::from)
-    }
-}
-
-impl Destination {
-    fn new(upstream: &Upstream) -> Result<Self, Error> {
-        let server = &upstream.server;
-        let bracketed = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
-        let usual_port = if matches!(server.protocol, Protocol::Https(_)) { 443 } else { 80 };
-        let own = if server.port == usual_port { bracketed } else { format!("{bracketed}:{}", server.port) };
-        let own_host = HeaderValue::from_str(&own).map_err(|_| Error::Host { host: server.host.clone() })?;
-        Ok(Self { settings: upstream.clone(), pool: Arc::new(Pool::new(upstream)?), own_host })
     }
 }
 

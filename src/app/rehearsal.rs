@@ -48,7 +48,7 @@ impl Rehearsal {
         // Nothing follows the ring: what is explained is explained at one moment.
         let (ring, _) = reload::keys(&config.keys, &world)?;
         let parts = parts(config, world, ring, Arc::new(provider))?;
-        let forward = worker::forward(&parts, &TaskTracker::new(), &Stop::default())?;
+        let forward = worker::forward(&parts, &TaskTracker::new(), &Stop::default());
         let shared = worker::shared(&parts, &log.core());
         let Parts { gate, config, world, .. } = parts;
         Ok(Self { shared, gate, forward, config, world })

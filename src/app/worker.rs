@@ -31,7 +31,7 @@ impl Worker {
         let runtime = Background::new(runtime.context("a runtime cannot be made")?);
         let tasks = TaskTracker::new();
         let _inside = runtime.enter();
-        let pipeline = pipeline(parts, log, &tasks, &stop)?;
+        let pipeline = pipeline(parts, log, &tasks, &stop);
         for bound in bound {
             // Every core accepts from the same queue.
             let socket = bound.socket.try_clone().context("a listening socket cannot be shared")?;
@@ -85,12 +85,12 @@ where
     }
 }
 
-fn pipeline(parts: &Parts, log: &CoreLog, tasks: &TaskTracker, stop: &Stop) -> Result<Pipeline> {
-    let forward = forward(parts, tasks, stop)?;
-    Ok(Pipeline::new(shared(parts, log), &GateLayer::of(Arc::clone(&parts.gate)), forward))
+fn pipeline(parts: &Parts, log: &CoreLog, tasks: &TaskTracker, stop: &Stop) -> Pipeline {
+    let forward = forward(parts, tasks, stop);
+    Pipeline::new(shared(parts, log), &GateLayer::of(Arc::clone(&parts.gate)), forward)
 }
 
-pub(super) fn forward(parts: &Parts, tasks: &TaskTracker, stop: &Stop) -> Result<Forward> {
+pub(super) fn forward(parts: &Parts, tasks: &TaskTracker, stop: &Stop) -> Forward {
     let around = Surroundings {
         renderer: parts.renderer.clone(),
         clock: Arc::clone(&parts.world.clock),
@@ -98,7 +98,7 @@ pub(super) fn forward(parts: &Parts, tasks: &TaskTracker, stop: &Stop) -> Result
         drain: stop.drain.clone(),
         tunnels: tasks.clone(),
     };
-    Ok(Forward::new(&parts.config.upstreams, around)?)
+    Forward::new(&parts.servers, around, None)
 }
 
 pub(super) fn shared(parts: &Parts, log: &CoreLog) -> Shared {

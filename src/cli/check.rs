@@ -10,7 +10,7 @@ use clap::Args;
 use crate::cli::{EX_CONFIG, environment, takes_colour};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Problems};
-use crate::forward::{Protocol, Server};
+use crate::forward::{Balance, Protocol, Upstream};
 use crate::keys;
 use crate::policy::{OnMissing, Policy};
 use crate::routes::Route;
@@ -60,10 +60,7 @@ pub(super) fn report(problems: &Problems) -> Result<()> {
 fn summarize(config: &Config, out: &mut dyn Write) -> io::Result<()> {
     let sections: [(&str, Vec<[String; 2]>); 5] = [
         ("listeners", config.listeners.iter().map(|listener| listener_row(listener, config)).collect()),
-        (
-            "upstreams",
-            config.upstreams.iter().map(|upstream| [upstream.name.clone(), server(&upstream.server)]).collect(),
-        ),
+        ("upstreams", config.upstreams.iter().map(|upstream| [upstream.name.clone(), servers(upstream)]).collect()),
         ("routes, of which the most particular one is met", route_rows(config)),
         ("sessions", session_rows(config)),
         ("the process", process_rows(config)),
@@ -99,14 +96,21 @@ fn listener_row(listener: &Listener, config: &Config) -> [String; 2] {
     [listener.address.to_string(), what]
 }
 
-pub(super) fn server(server: &Server) -> String {
-    let scheme = match server.protocol {
-        Protocol::Http => "http",
-        Protocol::H2c => "h2c",
-        Protocol::Https(_) => "https",
+/// Its servers, and what is done to choose among them.
+pub(super) fn servers(upstream: &Upstream) -> String {
+    let addresses = upstream.servers.iter().map(|server| upstream.address(server)).collect::<Vec<_>>().join(", ");
+    let balance = match upstream.balance {
+        _ if upstream.servers.len() == 1 => "",
+        Balance::RoundRobin => ", in turn",
+        Balance::LeastConnections => ", by fewest connections",
+        Balance::Session => ", by session",
     };
-    let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
-    format!("{scheme}://{host}:{}", server.port)
+    let check = upstream.health_check.path.as_ref().map(|path| format!(", checked at {path}"));
+    let trust = match &upstream.protocol {
+        Protocol::Https(tls) if tls.insecure => ", INSECURE: any certificate is taken",
+        _ => "",
+    };
+    format!("{addresses}{balance}{}{trust}", check.unwrap_or_default())
 }
 
 fn route_rows(config: &Config) -> Vec<[String; 2]> {
@@ -190,7 +194,9 @@ mod tests {
             servers = ["http://[::1]:3000"]
             [[upstream]]
             name = "chat"
-            servers = ["h2c://chat.internal"]
+            servers = ["h2c://chat.internal", "h2c://[::1]:81"]
+            balance = "session"
+            health_check = { path = "/healthz" }
             [[route]]
             host = "shop.example"
             path = "/account/**"
@@ -207,7 +213,7 @@ listeners
   0.0.0.0:80  redirects to https on port 443
 upstreams
   site  http://[::1]:3000
-  chat  h2c://chat.internal:80
+  chat  h2c://chat.internal:80, h2c://[::1]:81, by session, checked at /healthz
 routes, of which the most particular one is met
   GET POST shop.example/account/**  require, missing: to /login -> site
   /chat/**                          issue -> chat

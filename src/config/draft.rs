@@ -10,6 +10,7 @@ use super::front::{self, Tls};
 use super::process;
 use super::raw::{Entry, Places, Section, Surroundings};
 use super::site;
+use super::upstream;
 use super::value;
 use super::visitor::{self, Session};
 use crate::access_log;
@@ -77,7 +78,7 @@ impl Draft {
             let value = Some(process::admin(section));
             Entry { value, places: section.places().clone() }
         });
-        let upstreams = root.each("upstream", site::upstream);
+        let upstreams = root.each("upstream", upstream::upstream);
         let routes = root.each("route", |section| site::route(section, &upstreams));
         let trust = root.table("trust", front::trust);
         let (access_log, log_level) = root.table("log", front::log);

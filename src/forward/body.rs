@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::connect::Http1;
 use super::pool::Pool;
+use super::servers::Busy;
 use super::upload::Upload;
 use crate::context;
 use crate::hygiene;
@@ -51,6 +52,8 @@ pub(super) struct Download {
     /// HTTP/1.1 connections wait here for their return.
     pub(super) link: Option<Http1>,
     pub(super) pool: Arc<Pool>,
+    /// Until the body has ended, the server has something to do.
+    pub(super) busy: Option<Busy>,
     pub(super) upload: Upload,
     /// Whether the client speaks HTTP/1, which cannot be told to stop sending.
     pub(super) lingers: bool,
@@ -159,6 +162,7 @@ impl Download {
     /// without reading all of it and gets no more.
     fn finish(&mut self) {
         self.done = true;
+        self.busy = None;
         if let Some(http1) = self.link.take() {
             if self.upload.has_ended() {
                 self.pool.give_back(http1);
@@ -171,6 +175,7 @@ impl Download {
 
     fn cut(&mut self, error: BodyError) -> BodyError {
         self.done = true;
+        self.busy = None;
         self.link = None;
         self.context.record.note(|entry| entry.cut = true);
         error

@@ -1,26 +1,24 @@
-//! Makes connections to one upstream: name, TCP, TLS and the HTTP handshake. Keeping them is [`super::pool`]'s part.
+//! Makes connections to one server: name, socket, TLS and the HTTP handshake. Keeping them is [`super::pool`]'s part.
 
 use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
 
+use super::resolve::{Name, Resolve};
 use super::socket::{Heard, Socket};
+use super::tls::Tls;
 use super::upload::Upload;
-use super::{Error, Protocol, Upstream, UpstreamTls};
+use super::{Error, Protocol, Server, Upstream};
 
 /// What one HTTP/2 stream may have on its way to us unread. Enough for a gigabit over a data centre's millisecond and
 /// twice that; a client that does not read holds back no more than this.
@@ -38,38 +36,43 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
-/// Knows how to reach one upstream.
+/// hyper's buffers on HTTP/1.1, each way, and so the longest head of an answer: as large as those towards clients, since
+/// what one connection reads the other writes. hyper's own 400 KiB would be most of what a request takes.
+const HTTP1_BUFFER: usize = 64 * 1024;
+
+/// What a server on a socket of this machine is called.
+pub(super) const LOCALHOST: &str = "localhost";
+
+/// Knows how to reach one server.
 pub(super) struct Connector {
-    host: String,
-    port: u16,
+    place: Place,
     budget: Duration,
     protocol: Wire,
+}
+
+enum Place {
+    Tcp { name: Name, port: u16 },
+    Unix(PathBuf),
 }
 
 enum Wire {
     Http1,
     Http2,
-    Tls(Tls),
-}
-
-struct Tls {
-    name: ServerName<'static>,
-    /// Offers HTTP/2 and HTTP/1.1.
-    any: TlsConnector,
-    /// Offers HTTP/1.1 alone, since a WebSocket needs it.
-    http1: TlsConnector,
+    Tls(Tls, ServerName<'static>),
 }
 
 /// A connection that was just made.
 pub(super) enum Fresh {
     Http1(Http1),
-    Http2(http2::SendRequest<Upload>),
+    Http2(http2::SendRequest<Upload>, Option<IpAddr>),
 }
 
 /// An HTTP/1.1 connection, used by one request at a time.
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<Upload>,
     pub(super) heard: Heard,
+    /// Where it leads, if anywhere by address.
+    pub(super) address: Option<IpAddr>,
     task: AbortHandle,
 }
 
@@ -88,7 +91,7 @@ pub(super) enum ConnectError {
     #[error("the upstream's name has no address")]
     NoAddress,
     #[error("no connection to the upstream: {0}")]
-    Tcp(#[source] io::Error),
+    Dial(#[source] io::Error),
     #[error("no TLS with the upstream: {0}")]
     Tls(#[source] io::Error),
     #[error("no HTTP with the upstream: {0}")]
@@ -105,7 +108,7 @@ impl ConnectError {
         const EMFILE: i32 = 24;
         const ENFILE: i32 = 23;
         match self {
-            Self::Tcp(error) => {
+            Self::Dial(error) => {
                 error.kind() == io::ErrorKind::AddrNotAvailable || matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
             }
             Self::Resolve(_) | Self::NoAddress | Self::Tls(_) | Self::Http(_) | Self::TimedOut => false,
@@ -114,35 +117,95 @@ impl ConnectError {
 }
 
 impl Connector {
-    pub(super) fn new(upstream: &Upstream) -> Result<Self, Error> {
-        let server = &upstream.server;
-        let protocol = match &server.protocol {
-            Protocol::Http => Wire::Http1,
-            Protocol::H2c => Wire::Http2,
-            Protocol::Https(settings) => Wire::Tls(Tls::new(settings, &server.host)?),
+    /// Of the `server` of an upstream. `tls` is what there is for `https://`.
+    pub(super) fn new(
+        upstream: &Upstream,
+        server: &Server,
+        tls: Option<&Tls>,
+        resolver: &Arc<dyn Resolve>,
+    ) -> Result<Self, Error> {
+        let host = match server {
+            Server::Tcp { host, .. } => host.as_str(),
+            Server::Unix(_) => LOCALHOST,
         };
-        Ok(Self { host: server.host.clone(), port: server.port, budget: upstream.connect_timeout, protocol })
+        let protocol = match (&upstream.protocol, tls) {
+            (_, Some(tls)) => Wire::Tls(tls.clone(), tls.name_of(host)?),
+            (Protocol::H2c, None) => Wire::Http2,
+            (Protocol::Http | Protocol::Https(_), None) => Wire::Http1,
+        };
+        let place = match server {
+            Server::Tcp { port, .. } => Place::Tcp { name: Name::new(host, Arc::clone(resolver)), port: *port },
+            Server::Unix(path) => Place::Unix(path.clone()),
+        };
+        Ok(Self { place, budget: upstream.connect_timeout, protocol })
+    }
+
+    /// Whether it could stand in the place of `other`, to the same server, with the connections that that one made.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let protocol = match (&self.protocol, &other.protocol) {
+            (Wire::Tls(tls, name), Wire::Tls(other_tls, other_name)) => tls.is_as(other_tls) && name == other_name,
+            (Wire::Http1, Wire::Http1) | (Wire::Http2, Wire::Http2) => true,
+            _ => false,
+        };
+        protocol && self.budget == other.budget
     }
 
     /// Whether a connection can turn out to be HTTP/2, so that waiting for it may spare others the making.
-    pub(super) fn may_speak_http2(&self) -> bool {
+    pub(super) const fn may_speak_http2(&self) -> bool {
         !matches!(self.protocol, Wire::Http1)
     }
 
     /// Makes one. That it be done within `connect_timeout` is the pool's care, since waiting for another's connection
     /// counts too.
     pub(super) async fn connect(&self, only_http1: bool) -> Result<Fresh, ConnectError> {
-        let tcp = self.dial().await?;
+        match &self.place {
+            Place::Unix(path) => {
+                self.speak(UnixStream::connect(path).await.map_err(ConnectError::Dial)?, None, only_http1).await
+            }
+            Place::Tcp { name, port } => {
+                let tcp = self.dial(name, *port).await?;
+                let address = tcp.peer_addr().ok().map(|peer| peer.ip());
+                self.speak(tcp, address, only_http1).await
+            }
+        }
+    }
+
+    /// Where the name leads is looked up again if that is due, so that no request has to wait for it.
+    pub(super) async fn keep_fresh(&self) {
+        if let Place::Tcp { name, .. } = &self.place {
+            name.keep_fresh().await;
+        }
+    }
+
+    /// Changes whenever the server's name leads elsewhere.
+    pub(super) fn epoch(&self) -> u64 {
+        match &self.place {
+            Place::Tcp { name, .. } => name.epoch(),
+            Place::Unix(_) => 0,
+        }
+    }
+
+    /// Whether the server's name still leads to `address`.
+    pub(super) fn leads_to(&self, address: Option<IpAddr>) -> bool {
+        match (&self.place, address) {
+            (Place::Tcp { name, .. }, Some(address)) => name.leads_to(address),
+            _ => true,
+        }
+    }
+
+    async fn speak<T>(&self, io: T, address: Option<IpAddr>, only_http1: bool) -> Result<Fresh, ConnectError>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         match &self.protocol {
-            Wire::Http1 => speak_http1(tcp).await,
-            Wire::Http2 => speak_http2(tcp).await,
-            Wire::Tls(tls) => {
-                let connector = if only_http1 { &tls.http1 } else { &tls.any };
-                let stream = connector.connect(tls.name.clone(), tcp).await.map_err(ConnectError::Tls)?;
+            Wire::Http1 => speak_http1(io, address).await,
+            Wire::Http2 => speak_http2(io, address).await,
+            Wire::Tls(tls, name) => {
+                let stream = tls.meet(name.clone(), io, only_http1).await.map_err(ConnectError::Tls)?;
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    speak_http2(stream).await
+                    speak_http2(stream, address).await
                 } else {
-                    speak_http1(stream).await
+                    speak_http1(stream, address).await
                 }
             }
         }
@@ -150,42 +213,52 @@ impl Connector {
 
     /// Tries the name's addresses in turn. Each gets an equal share of the time that is left, so that one that swallows
     /// packets leaves some for the next.
-    async fn dial(&self) -> Result<TcpStream, ConnectError> {
+    async fn dial(&self, name: &Name, port: u16) -> Result<TcpStream, ConnectError> {
         let deadline = Instant::now() + self.budget;
-        let addresses: Vec<SocketAddr> =
-            tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(ConnectError::Resolve)?.collect();
+        let addresses = name.addresses().await.map_err(ConnectError::Resolve)?;
         let mut failure = ConnectError::NoAddress;
         for (tried, address) in addresses.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-            match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
+            match timeout_at(Instant::now() + share, TcpStream::connect((*address, port))).await {
                 Ok(Ok(tcp)) => {
                     // Requests are written whole: waiting to fill a packet would only delay their ends.
                     let _ = tcp.set_nodelay(true);
+                    name.worked(*address);
                     return Ok(tcp);
                 }
-                Ok(Err(error)) => failure = ConnectError::Tcp(error),
+                Ok(Err(error)) => failure = ConnectError::Dial(error),
                 Err(_) => failure = ConnectError::TimedOut,
             }
         }
+        name.doubt();
         Err(failure)
     }
 }
 
-async fn speak_http1(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Fresh, ConnectError> {
+async fn speak_http1(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    address: Option<IpAddr>,
+) -> Result<Fresh, ConnectError> {
     let socket = Socket::new(io);
     let heard = socket.heard();
-    let (sender, connection) =
-        http1::Builder::new().handshake(TokioIo::new(socket)).await.map_err(ConnectError::Http)?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HTTP1_BUFFER)
+        .handshake(TokioIo::new(socket))
+        .await
+        .map_err(ConnectError::Http)?;
     let task = tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     });
-    Ok(Fresh::Http1(Http1 { sender, heard, task: task.abort_handle() }))
+    Ok(Fresh::Http1(Http1 { sender, heard, address, task: task.abort_handle() }))
 }
 
-async fn speak_http2(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Fresh, ConnectError> {
+async fn speak_http2(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    address: Option<IpAddr>,
+) -> Result<Fresh, ConnectError> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -201,44 +274,7 @@ async fn speak_http2(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -
             tracing::debug!(%error, "an upstream connection ended");
         }
     });
-    Ok(Fresh::Http2(sender))
-}
-
-impl Tls {
-    fn new(settings: &UpstreamTls, host: &str) -> Result<Self, Error> {
-        let name = settings.server_name.as_deref().unwrap_or(host);
-        let name = ServerName::try_from(name.to_owned()).map_err(|_| Error::ServerName { name: name.to_owned() })?;
-        let mut config = trusting(settings.ca.as_deref())?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let http1 = TlsConnector::from(Arc::new(config.clone()));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { name, any: TlsConnector::from(Arc::new(config)), http1 })
-    }
-}
-
-fn trusting(ca: Option<&Path>) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(Error::Tls)?;
-    let builder = match ca {
-        Some(path) => builder.with_root_certificates(read_roots(path)?),
-        None => builder.with_platform_verifier().map_err(Error::Tls)?,
-    };
-    Ok(builder.with_no_client_auth())
-}
-
-fn read_roots(path: &Path) -> Result<RootCertStore, Error> {
-    let pem = std::fs::read(path).map_err(|source| Error::ReadCa { path: path.to_owned(), source })?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let bad = |message: String| Error::BadCa { path: path.to_owned(), message };
-        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(Error::BadCa { path: path.to_owned(), message: "it holds no certificate".to_owned() });
-    }
-    Ok(roots)
+    Ok(Fresh::Http2(sender, address))
 }
 
 #[cfg(test)]
@@ -247,10 +283,10 @@ mod tests {
 
     #[test]
     fn only_a_lack_of_our_own_is_a_want_of_sockets() {
-        let tcp = |kind: io::ErrorKind| ConnectError::Tcp(kind.into()).is_for_want_of_sockets();
+        let tcp = |kind: io::ErrorKind| ConnectError::Dial(kind.into()).is_for_want_of_sockets();
         assert!(tcp(io::ErrorKind::AddrNotAvailable));
         assert!(!tcp(io::ErrorKind::ConnectionRefused) && !tcp(io::ErrorKind::HostUnreachable));
-        assert!(ConnectError::Tcp(io::Error::from_raw_os_error(24)).is_for_want_of_sockets());
+        assert!(ConnectError::Dial(io::Error::from_raw_os_error(24)).is_for_want_of_sockets());
         assert!(!ConnectError::TimedOut.is_for_want_of_sockets());
     }
 }

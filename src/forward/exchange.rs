@@ -1,6 +1,6 @@
 //! One request and its answer: find a connection, send, wait for the head, and say what went wrong if it did.
 
-use std::error::Error as _;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
@@ -11,13 +11,15 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep_until};
 
+use super::balance::Places;
 use super::body::{Body, Download, Silence};
-use super::connect::ConnectError;
 use super::headers::{self, Target};
 use super::pool::{Lent, Link, Pool, Wish};
+use super::retry;
+use super::servers::{Busy, Group};
 use super::upgrade;
 use super::upload::{Broken, Upload};
-use super::{HostHeader, Protocol, Surroundings, Upstream};
+use super::{Balance, HostHeader, Protocol, Surroundings, Upstream};
 use crate::context::Context;
 use crate::hygiene;
 use crate::policy::Policy;
@@ -31,10 +33,9 @@ const ATTEMPTS: usize = 3;
 
 /// An upstream and the core's connections to it.
 pub(super) struct Destination {
-    pub(super) settings: Upstream,
-    pub(super) pool: Arc<Pool>,
-    /// The upstream's own name, for when it is told that one.
-    pub(super) own_host: HeaderValue,
+    pub(super) group: Arc<Group>,
+    /// One for each of its servers.
+    pub(super) pools: Vec<Arc<Pool>>,
 }
 
 /// One request on its way.
@@ -66,6 +67,15 @@ enum Failure {
     TooLate,
 }
 
+/// An answer's head, and what belongs to it.
+struct Answered {
+    response: Response<Incoming>,
+    link: Link,
+    /// Where it came from.
+    place: usize,
+    busy: Busy,
+}
+
 impl<'a> Exchange<'a> {
     pub(super) fn new(
         to: &'a Destination,
@@ -87,31 +97,63 @@ impl<'a> Exchange<'a> {
         let websocket = self.websocket.is_some();
         let session = head.extensions.get::<Arc<Session>>();
         self.required = session.filter(|_| is_required(&head)).cloned();
+        let by_session = self.to.group.settings.balance == Balance::Session;
+        let session_id = session.filter(|_| by_session).map(|session| session.id.clone());
         let Outgoing { request, target } = Outgoing::new(self.to, &self.context, head, self.upload.clone(), websocket)?;
 
         let handed_over = self.around.clock.uptime();
-        let (response, link) = self.send(request, &target).await?;
+        let answered = self.send(request, &target, session_id.as_deref()).await?;
         let waited = self.around.clock.uptime().saturating_sub(handed_over);
         self.context.record.note(|entry| entry.upstream_time = Some(waited));
-        self.receive(response, link)
+        self.receive(answered)
     }
 
-    /// Sends, and sends again on a new connection where nothing can have been acted on.
-    async fn send(&self, mut request: Request<Upload>, target: &Target) -> Result<(Response<Incoming>, Link), Refusal> {
-        let mut wish = Wish { only_http1: self.websocket.is_some(), fresh: false };
-        for _ in 0..ATTEMPTS {
-            let Lent { mut link, reused } = self.to.pool.lend(wish).await.map_err(|error| unconnected(&error))?;
+    /// Sends, and sends again where nothing can have been acted on.
+    async fn send(
+        &self,
+        mut request: Request<Upload>,
+        target: &Target,
+        session: Option<&str>,
+    ) -> Result<Answered, Refusal> {
+        let clock = &*self.around.clock;
+        let group = &*self.to.group;
+        let mut tried = Places::default();
+        let mut place = group.choose(tried, session, clock).ok_or_else(|| no_server("it has none"))?;
+        let mut fresh = false;
+        let mut deaths = 0;
+        while deaths < ATTEMPTS {
+            let (member, pool) = (&group.members[place], &self.to.pools[place]);
+            let busy = member.busy();
+            let Lent { mut link, reused } = match pool.lend(Wish { only_http1: self.websocket.is_some(), fresh }).await
+            {
+                Ok(lent) => lent,
+                Err(error) => {
+                    if !error.is_for_want_of_sockets() {
+                        member.did_not_connect(&group.settings.name, clock, describe(&error));
+                    }
+                    tried.insert(place);
+                    fresh = false;
+                    place = group.choose(tried, session, clock).ok_or_else(|| no_server(describe(&error)))?;
+                    continue;
+                }
+            };
+            if !reused {
+                member.works(&group.settings.name, clock);
+            }
             let over_http2 = matches!(link, Link::Http2(_));
-            headers::shape(&mut request, target, over_http2, self.websocket.is_some())
+            headers::shape(&mut request, target, &member.own_host, over_http2, self.websocket.is_some())
                 .ok_or_else(|| Refusal::new(Code::BadRequest, "the host is no authority"))?;
-            let spare = (reused && may_be_repeated(&request)).then(|| copy(&request));
+            let spare = retry::spare(&request, reused);
             let failure = match self.answered(&mut link, request).await {
-                Ok(response) => return Ok((response, link)),
+                Ok(response) => {
+                    member.works(&group.settings.name, clock);
+                    return Ok(Answered { response, link, place, busy });
+                }
                 Err(failure) => failure,
             };
             request = match failure {
                 Failure::Unsent(unsent) => *unsent,
-                Failure::Lost(error) => match spare.filter(|_| died_unheard(&link, &error)) {
+                Failure::Lost(error) => match spare.filter(|_| retry::died_unheard(&link, &error)) {
                     Some(spare) => spare,
                     None => return Err(self.lost(&link, &error)),
                 },
@@ -120,11 +162,12 @@ impl<'a> Exchange<'a> {
                 }
             };
             if let Link::Http2(shared) = &link {
-                self.to.pool.retire(shared);
+                pool.retire(shared);
             }
-            wish.fresh = true;
+            fresh = true;
+            deaths += 1;
         }
-        Err(Refusal::new(Code::UpstreamUnreachable, "the upstream's connections die as soon as they are used"))
+        Err(no_server("the upstream's connections die as soon as they are used"))
     }
 
     /// Waits for the head, as long as the upstream may take.
@@ -147,7 +190,7 @@ impl<'a> Exchange<'a> {
 
     async fn in_time<T>(&self, head: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let sent = Instant::now();
-        let patience = self.to.settings.response_timeout;
+        let patience = self.to.group.settings.response_timeout;
         let mut head = std::pin::pin!(head);
         let mut due = std::pin::pin!(sleep_until(sent + patience));
         loop {
@@ -165,7 +208,9 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn receive(&mut self, response: Response<Incoming>, link: Link) -> Result<Response<Body>, Refusal> {
+    fn receive(&mut self, answered: Answered) -> Result<Response<Body>, Refusal> {
+        let Answered { response, link, place, busy } = answered;
+        let mut busy = Some(busy);
         let (mut head, incoming) = response.into_parts();
         let over_http2 = matches!(link, Link::Http2(_));
         if !over_http2 && !headers::framing_is_sound(&head.headers) {
@@ -183,18 +228,22 @@ impl<'a> Exchange<'a> {
         if let (Some(client), Some(upstream)) = (switched, upstream) {
             head.headers.insert(UPGRADE, upgrade::WEBSOCKET);
             head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            let idle = self.to.settings.stream_idle_timeout;
-            let (drain, ending) = (self.around.drain.clone(), self.ending());
-            self.around.tunnels.spawn(upgrade::tunnel(client, upstream, idle, drain, ending));
+            let idle = self.to.group.settings.stream_idle_timeout;
+            let (drain, ending, busy) = (self.around.drain.clone(), self.ending(), busy.take());
+            self.around.tunnels.spawn(async move {
+                upgrade::tunnel(client, upstream, idle, drain, ending).await;
+                drop(busy);
+            });
         }
         let streams = head.headers.get(CONTENT_TYPE).is_some_and(is_stream);
-        let Upstream { idle_timeout, stream_idle_timeout, .. } = self.to.settings;
+        let Upstream { idle_timeout, stream_idle_timeout, .. } = self.to.group.settings;
         // What the client is answered in is its own connection's affair.
         head.version = Version::HTTP_11;
         let body = Body::upstream(Download {
             incoming,
             link: link.into_http1(),
-            pool: Arc::clone(&self.to.pool),
+            pool: Arc::clone(&self.to.pools[place]),
+            busy,
             upload: self.upload.clone(),
             lingers: self.lingers(),
             over_http2,
@@ -233,7 +282,7 @@ impl<'a> Exchange<'a> {
         let invalid = match link {
             // A head that ends in its middle is no more HTTP than one that does not parse.
             Link::Http1(http1) => error.is_parse() || http1.heard.anything(),
-            Link::Http2(_) => http2_error(error).is_some_and(|error| error.is_library()),
+            Link::Http2(_) => retry::http2_error(error).is_some_and(|error| error.is_library()),
         };
         let code = if invalid { Code::UpstreamInvalid } else { Code::UpstreamUnreachable };
         Refusal::new(code, describe(error))
@@ -252,14 +301,14 @@ impl Outgoing {
         if head.method == Method::CONNECT {
             return Err(Refusal::new(Code::UpgradeRefused, "CONNECT is not for a reverse proxy"));
         }
-        if websocket && to.settings.server.protocol == Protocol::H2c {
+        if websocket && to.group.settings.protocol == Protocol::H2c {
             return Err(Refusal::new(Code::UpgradeRefused, "the upstream speaks HTTP/2, over which none is offered"));
         }
         let target = to.target(&head, context)?;
         let session = head.extensions.remove::<Arc<Session>>();
         headers::tell_upstream(&mut head.headers, head.version, context);
         if let Some(session) = session {
-            headers::tell_identity(&mut head.headers, &session, to.settings.forward_token);
+            headers::tell_identity(&mut head.headers, &session, to.group.settings.forward_token);
         }
         let mut request = Request::new(upload);
         *request.method_mut() = head.method;
@@ -274,16 +323,16 @@ impl Destination {
         let path = path.ok_or_else(|| Refusal::new(Code::BadRequest, "the request names no path"))?;
         // An absolute target may have no path (`http://host#x`), which is written as nothing though it reads as `/`.
         let path = if path == "/" { PathAndQuery::from_static("/") } else { path };
-        let authority = match self.settings.host {
+        let authority = match self.group.settings.host {
             HostHeader::Preserve if !context.authority.is_empty() => {
                 let said = head.headers.get(HOST).filter(|said| *said == context.authority.as_str());
                 let said = said.cloned().map_or_else(|| HeaderValue::from_str(&context.authority), Ok);
-                said.map_err(|_| Refusal::new(Code::BadRequest, "the host cannot be written"))?
+                Some(said.map_err(|_| Refusal::new(Code::BadRequest, "the host cannot be written"))?)
             }
             // HTTP/1.0 may name none, and HTTP/1.1 cannot do without.
-            HostHeader::Preserve | HostHeader::Upstream => self.own_host.clone(),
+            HostHeader::Preserve | HostHeader::Upstream => None,
         };
-        Ok(Target { path, authority, tls: matches!(self.settings.server.protocol, Protocol::Https(_)) })
+        Ok(Target { path, authority, tls: matches!(self.group.settings.protocol, Protocol::Https(_)) })
     }
 }
 
@@ -299,42 +348,13 @@ fn is_stream(content_type: &HeaderValue) -> bool {
         .any(|kind| content_type.as_bytes().get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)))
 }
 
-/// Whether sending it twice does no more than sending it once (RFC 9110, section 9.2.2), and it can be sent twice.
-fn may_be_repeated(request: &Request<Upload>) -> bool {
-    let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
-    request.body().is_empty() && idempotent.contains(request.method())
-}
-
-fn copy(request: &Request<Upload>) -> Request<Upload> {
-    let mut copy = Request::new(request.body().clone());
-    *copy.method_mut() = request.method().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
-/// Whether it was the kept-alive connection that failed, before a single byte of an answer: it may have been closing as
-/// the request went out. A stream that is reset by itself is an answer of a kind, but for one that was never begun
-/// (RFC 9113, section 8.7).
-fn died_unheard(link: &Link, error: &hyper::Error) -> bool {
-    match link {
-        Link::Http1(http1) => !http1.heard.anything(),
-        Link::Http2(_) => http2_error(error).is_none_or(|error| {
-            error.is_io() || error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)
-        }),
-    }
-}
-
-fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
-    error.source()?.downcast_ref()
-}
-
-fn unconnected(error: &ConnectError) -> Refusal {
-    // Too slow to connect is unreachable as well: a timeout's 504 is for an upstream that has taken a request.
-    Refusal::new(Code::UpstreamUnreachable, describe(error))
+/// Too slow to connect is unreachable as well: a timeout's 504 is for an upstream that has taken a request.
+fn no_server(reason: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::UpstreamUnreachable, reason)
 }
 
 /// For the access log: hyper keeps the cause one link further down.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     match error.source() {
         Some(source) if !error.to_string().contains(&source.to_string()) => format!("{error}: {source}"),
         _ => error.to_string(),

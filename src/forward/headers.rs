@@ -81,21 +81,29 @@ pub(super) fn tell_identity(headers: &mut HeaderMap, session: &Session, with_tok
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) path: PathAndQuery,
-    pub(super) authority: HeaderValue,
+    /// `None` where it is told its own.
+    pub(super) authority: Option<HeaderValue>,
     /// Of the upstream's own connection: what HTTP/2 has as `:scheme`.
     pub(super) tls: bool,
 }
 
 /// Gives a request the form that the connection's HTTP has for it. May be applied again for a connection of the other
-/// kind. `None` when the host cannot be an HTTP/2 authority.
-pub(super) fn shape(request: &mut Request<Upload>, target: &Target, over_http2: bool, websocket: bool) -> Option<()> {
+/// kind, or to another server. `None` when the host cannot be an HTTP/2 authority.
+pub(super) fn shape(
+    request: &mut Request<Upload>,
+    target: &Target,
+    own_host: &HeaderValue,
+    over_http2: bool,
+    websocket: bool,
+) -> Option<()> {
+    let told = target.authority.as_ref().unwrap_or(own_host);
     let body = request.body();
     let framed_by_chunks = !body.is_empty() && !request.headers().contains_key(CONTENT_LENGTH);
     let says_no_length = body.is_empty()
         && !request.headers().contains_key(CONTENT_LENGTH)
         && [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
     if over_http2 {
-        let authority = Authority::from_maybe_shared(Bytes::copy_from_slice(target.authority.as_bytes())).ok()?;
+        let authority = Authority::from_maybe_shared(Bytes::copy_from_slice(told.as_bytes())).ok()?;
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(if target.tls { Scheme::HTTPS } else { Scheme::HTTP });
         uri.authority = Some(authority);
@@ -110,7 +118,7 @@ pub(super) fn shape(request: &mut Request<Upload>, target: &Target, over_http2: 
     *request.uri_mut() = Uri::from(target.path.clone());
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
-    headers.insert(HOST, target.authority.clone());
+    headers.insert(HOST, told.clone());
     if framed_by_chunks {
         // Said outright, since hyper would leave the body of a GET out otherwise.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

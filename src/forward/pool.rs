@@ -1,4 +1,4 @@
-//! The connections of one core to one upstream: who lends them, takes them back and lets them go.
+//! The connections of one core to one server: who lends them, takes them back and lets them go.
 //!
 //! HTTP/1.1 connections are lent to one request at a time, the last one returned first, so that the others may grow
 //! old and be dropped. An HTTP/2 connection is everybody's until it dies. The locks are this core's own: they are there
@@ -8,6 +8,7 @@
 //! thousand requests would close and open hundreds of connections over and over, and each one closed takes its port
 //! along for a minute (TIME-WAIT, RFC 9293, section 3.6), so that a few seconds of it use up all ports that there are.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,9 +18,9 @@ use hyper::client::conn::http2;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use super::Upstream;
 use super::connect::{ConnectError, Connector, Fresh, Http1};
 use super::upload::Upload;
-use super::{Error, Upstream};
 
 /// Idle for longer, a connection is not used again: servers close theirs after a minute or so (nginx 75 s, Apache 5 s,
 /// most balancers 60 s), and a request sent at that very moment would have to be sent twice.
@@ -41,7 +42,9 @@ const TRIM_INTERVAL: Duration = Duration::from_millis(200);
 const CONNECT_USUALLY: Duration = Duration::from_millis(500);
 
 pub(super) struct Pool {
-    connector: Connector,
+    connector: Arc<Connector>,
+    /// Of the connector's, when its connections were last looked through.
+    epoch: AtomicU64,
     max_idle: usize,
     connect_timeout: Duration,
     /// The one to be used next stands last.
@@ -62,6 +65,7 @@ pub(super) struct Pool {
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) sender: http2::SendRequest<Upload>,
+    address: Option<IpAddr>,
     serial: u64,
 }
 
@@ -97,9 +101,11 @@ pub(super) struct Lent {
 }
 
 impl Pool {
-    pub(super) fn new(upstream: &Upstream) -> Result<Self, Error> {
-        Ok(Self {
-            connector: Connector::new(upstream)?,
+    /// By way of `connector`, with what `upstream` says of them.
+    pub(super) fn new(connector: Arc<Connector>, upstream: &Upstream) -> Self {
+        Self {
+            epoch: AtomicU64::new(connector.epoch()),
+            connector,
             max_idle: upstream.max_idle_connections,
             connect_timeout: upstream.connect_timeout,
             idle: Mutex::default(),
@@ -109,7 +115,12 @@ impl Pool {
             opening: tokio::sync::Mutex::default(),
             settled_on_http1: AtomicBool::new(false),
             next_serial: AtomicU64::new(0),
-        })
+        }
+    }
+
+    /// Whether it is what [`Self::new`] would make of the same.
+    pub(super) fn is_of(&self, connector: &Arc<Connector>, upstream: &Upstream) -> bool {
+        Arc::ptr_eq(&self.connector, connector) && self.max_idle == upstream.max_idle_connections
     }
 
     /// A connection that is ready for a request, within the upstream's `connect_timeout`, TLS and all.
@@ -164,7 +175,7 @@ impl Pool {
     /// Takes a connection back. Both bodies of its last exchange have ended; if it is not ready for another by now, it
     /// is going to close.
     pub(super) fn give_back(self: &Arc<Self>, http1: Http1) {
-        if self.max_idle == 0 || !http1.sender.is_ready() {
+        if self.max_idle == 0 || !http1.sender.is_ready() || !self.connector.leads_to(http1.address) {
             return;
         }
         let now = Instant::now();
@@ -208,6 +219,7 @@ impl Pool {
     }
 
     fn kept(&self, wish: Wish) -> Option<Link> {
+        self.leave_old_addresses();
         if !wish.only_http1
             && let Some(shared) = self.shared()
         {
@@ -228,6 +240,21 @@ impl Pool {
         None
     }
 
+    /// A name that leads elsewhere by now does so for the next request, and not when a connection happens to end. What
+    /// is under way stays where it is.
+    fn leave_old_addresses(&self) {
+        let epoch = self.connector.epoch();
+        if self.epoch.load(Ordering::Relaxed) == epoch {
+            return;
+        }
+        self.epoch.store(epoch, Ordering::Relaxed);
+        self.idle().retain(|(_, http1)| self.connector.leads_to(http1.address));
+        let mut shared = self.shared_slot();
+        if shared.as_ref().is_some_and(|shared| !self.connector.leads_to(shared.address)) {
+            *shared = None;
+        }
+    }
+
     async fn make(&self, wish: Wish) -> Result<Lent, ConnectError> {
         let link = match self.connector.connect(wish.only_http1).await? {
             Fresh::Http1(http1) => {
@@ -236,9 +263,9 @@ impl Pool {
                 }
                 Link::Http1(http1)
             }
-            Fresh::Http2(sender) => {
+            Fresh::Http2(sender, address) => {
                 self.settled_on_http1.store(false, Ordering::Relaxed);
-                let shared = Shared { sender, serial: self.next_serial.fetch_add(1, Ordering::Relaxed) };
+                let shared = Shared { sender, address, serial: self.next_serial.fetch_add(1, Ordering::Relaxed) };
                 *self.shared_slot() = Some(shared.clone());
                 Link::Http2(shared)
             }

@@ -3,6 +3,7 @@
 mod harness;
 mod heads;
 mod connections;
+mod balancing;
 mod bodies;
 mod early;
 mod websockets;

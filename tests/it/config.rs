@@ -278,7 +278,7 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.genesys.token_url, "http://127.0.0.1:9/oauth/token");
     let guestpass::keys::Source::Secret { current, .. } = config.keys.source else { panic!("a secret was set") };
     assert_eq!(current.expose(), SECRET.as_bytes(), "one newline at the end is cut");
-    assert_eq!(config.upstreams[0].server.host, "::1");
+    assert_eq!(config.upstreams[0].servers[0].to_string(), "[::1]:3000");
 }
 
 #[test]

@@ -47,6 +47,10 @@ mod revocation;
 mod identity;
 /// Bodies stream both ways, and what breaks looks broken.
 mod bodies;
+/// Several servers share an upstream, and one that goes costs nobody else a request.
+mod balancing;
+/// gRPC passes whole, both ways at once.
+mod grpc;
 /// WebSockets pass, under the same rules as everything else.
 mod websocket;
 /// WebSockets as clients of other languages speak them.

@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
-use crate::cli::check::server;
+use crate::cli::check::servers;
 use crate::cli::escaped;
 use crate::cli::inspect::moment;
 use crate::clock::Timestamp;
@@ -216,10 +216,10 @@ impl Report {
 
     /// The request as `upstream` would receive it.
     pub(super) fn sent(&mut self, sent: &Request<()>, upstream: &Upstream) {
-        let section = self.section(format!("goes up to {}, {}", upstream.name, server(&upstream.server)));
+        let section = self.section(format!("goes up to {}, {}", upstream.name, servers(upstream)));
         section.say(sent.method().as_str(), format!("{} {:?}", escaped(&sent.uri().to_string()), sent.version()));
         section.fields(sent.headers());
-        if let Protocol::Https(_) = upstream.server.protocol {
+        if let Protocol::Https(_) = upstream.protocol {
             section.say("over HTTP/2", "the same, with :authority in the place of host");
         }
     }

@@ -1,6 +1,7 @@
 //! Bodies both ways: whole, in their own time, at the reader's pace, and visibly broken when they break.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue};

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::stream;
 use http_body::Frame;
@@ -241,7 +242,7 @@ async fn nobody_there_is_unreachable_and_noted() {
         drop(stream);
     })
     .await;
-    mute.server.protocol = Protocol::Https(UpstreamTls::default());
+    mute.protocol = Protocol::Https(UpstreamTls::default());
     mute.connect_timeout = Duration::from_millis(50);
     let (response, _) = ask_noted(&forward(mute), get("/")).await;
     assert_eq!(code(response).await, (502, "upstream_unreachable".to_owned()));
@@ -251,7 +252,7 @@ async fn nobody_there_is_unreachable_and_noted() {
 async fn a_name_with_several_addresses_is_reached_by_the_one_that_listens() {
     let (mut site, _) = answering(OK).await;
     // ::1 comes first where it is known, and nobody listens there.
-    site.server.host = "localhost".to_owned();
+    site.servers[0] = Server::Tcp { host: "localhost".to_owned(), port: port(&site) };
     assert_eq!(text(ask(&forward(site), get("/")).await.into_body()).await, "ok");
 }
 

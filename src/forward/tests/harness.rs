@@ -81,7 +81,16 @@ pub(super) async fn listening(answer: &'static str) -> (Upstream, tokio::sync::m
 pub(super) fn upstream(protocol: Protocol, port: u16) -> Upstream {
     Upstream {
         name: "site".to_owned(),
-        server: Server { protocol, host: "127.0.0.1".to_owned(), port },
+        protocol,
+        servers: vec![Server::Tcp { host: "127.0.0.1".to_owned(), port }],
+        balance: Balance::RoundRobin,
+        health_check: HealthCheck {
+            path: None,
+            interval: Duration::from_millis(5),
+            timeout: PATIENCE,
+            fail_after: 1,
+            pass_after: 1,
+        },
         connect_timeout: PATIENCE,
         response_timeout: PATIENCE,
         idle_timeout: PATIENCE,
@@ -104,7 +113,19 @@ pub(super) fn surroundings() -> Surroundings {
 }
 
 pub(super) fn forward(upstream: Upstream) -> Forward {
-    Forward::new(&[upstream], surroundings()).unwrap()
+    let around = surroundings();
+    Forward::new(&servers(&[upstream], &around), around, None)
+}
+
+pub(super) fn servers(upstreams: &[Upstream], around: &Surroundings) -> Servers {
+    let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
+    Servers::new(upstreams, Arc::clone(&around.clock), &resolver, None).unwrap()
+}
+
+/// Where a site of this harness listens.
+pub(super) fn port(upstream: &Upstream) -> u16 {
+    let Server::Tcp { port, .. } = &upstream.servers[0] else { unreachable!("they all listen on TCP") };
+    *port
 }
 
 const TRACE: HeaderValue = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");

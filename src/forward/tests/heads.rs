@@ -135,7 +135,7 @@ async fn the_upstreams_own_host_is_told_where_that_is_asked_or_there_is_none() {
     for (setting, authority) in [(HostHeader::Upstream, "shop.example"), (HostHeader::Preserve, "")] {
         let (mut site, mut heads) = listening(OK).await;
         site.host = setting;
-        let own = format!("127.0.0.1:{}", site.server.port);
+        let own = format!("127.0.0.1:{}", port(&site));
         let mut request = with_context(get("/"), |context| context.authority = authority.to_owned());
         *request.version_mut() = http::Version::HTTP_10;
         ask(&forward(site), request).await;

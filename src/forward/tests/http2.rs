@@ -55,14 +55,14 @@ async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
 
 async fn h2c() -> (Upstream, Arc<AtomicUsize>) {
     let (mut upstream, connections) = site(|_, stream| serve(stream)).await;
-    upstream.server.protocol = Protocol::H2c;
+    upstream.protocol = Protocol::H2c;
     (upstream, connections)
 }
 
 #[tokio::test]
 async fn everybody_shares_one_connection() {
     let (site, connections) = h2c().await;
-    let own = format!("http://shop.example/x?{}", site.server.port);
+    let own = format!("http://shop.example/x?{}", port(&site));
     let forward = forward(site);
     let mut requests = Vec::new();
     for _ in 0..20 {
@@ -148,7 +148,7 @@ async fn a_stream_that_is_cut_never_looks_whole() {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         })
         .await;
-        site.server.protocol = Protocol::H2c;
+        site.protocol = Protocol::H2c;
         let (response, context) = ask_noted(&forward(site), get("/")).await;
         assert_eq!(response.status(), 200);
         assert!(response.into_body().collect().await.is_err(), "reason {reason}");
@@ -181,7 +181,7 @@ async fn a_request_that_was_never_begun_is_sent_again() {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         })
         .await;
-        site.server.protocol = Protocol::H2c;
+        site.protocol = Protocol::H2c;
         let forward = forward(site);
         assert_eq!(text(ask(&forward, get("/")).await.into_body()).await, "");
         assert_eq!(ask(&forward, get("/")).await.status(), 200);
@@ -232,8 +232,8 @@ async fn https(alpn: &'static [&'static [u8]]) -> (Upstream, Arc<AtomicUsize>, t
         }
     })
     .await;
-    let tls = UpstreamTls { ca: Some(ca_file), server_name: Some("site.internal".to_owned()) };
-    upstream.server.protocol = Protocol::Https(tls);
+    let tls = UpstreamTls { ca: Some(ca_file), server_name: Some("site.internal".to_owned()), insecure: false };
+    upstream.protocol = Protocol::Https(tls);
     (upstream, connections, folder)
 }
 
@@ -262,17 +262,49 @@ async fn a_websocket_gets_a_connection_that_can_change() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_no_upstream() {
+async fn a_certificate_that_nobody_vouches_for_is_no_upstream_unless_any_will_do() {
     let (mut site, _, _folder) = https(&[]).await;
     let (_, _, other) = https(&[]).await;
     for (ca, name) in [(None, "elsewhere.internal"), (Some(other.path().join("ca.pem")), "site.internal")] {
-        let Protocol::Https(tls) = &mut site.server.protocol else { unreachable!("https makes it so") };
+        let Protocol::Https(tls) = &mut site.protocol else { unreachable!("https makes it so") };
         tls.server_name = Some(name.to_owned());
         if ca.is_some() {
             tls.ca = ca;
         }
-        assert_eq!(code(ask(&forward(site.clone()), get("/")).await).await, (502, "upstream_unreachable".to_owned()));
+        let (response, context) = ask_noted(&forward(site.clone()), get("/")).await;
+        assert_eq!(code(response).await, (502, "upstream_unreachable".to_owned()));
+        let reason = noted(&context).reason.unwrap();
+        assert!(reason.starts_with("no TLS with the upstream: invalid peer certificate"), "{reason}");
     }
+    let tls = UpstreamTls { insecure: true, ..UpstreamTls::default() };
+    site.protocol = Protocol::Https(tls);
+    assert_eq!(ask(&forward(site), get("/")).await.status(), 200);
+}
+
+#[test]
+fn a_file_with_other_authorities_is_another_way_to_connect() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let authority = || {
+        let key = KeyPair::generate().unwrap();
+        CertificateParams::default().self_signed(&key).unwrap().pem()
+    };
+    std::fs::write(&file, authority()).unwrap();
+    let tls = UpstreamTls { ca: Some(file.clone()), server_name: None, insecure: false };
+    let upstream = upstream(Protocol::Https(tls), 1);
+    let around = surroundings();
+    let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
+    let after = |old: &Servers| {
+        let new =
+            Servers::new(std::slice::from_ref(&upstream), Arc::clone(&around.clock), &resolver, Some(old)).unwrap();
+        let same = Arc::ptr_eq(&old.groups[0].members[0].connector, &new.groups[0].members[0].connector);
+        (new, same)
+    };
+    let first = servers(std::slice::from_ref(&upstream), &around);
+    let (second, same) = after(&first);
+    assert!(same);
+    std::fs::write(&file, authority()).unwrap();
+    assert!(!after(&second).1);
 }
 
 #[test]
@@ -281,10 +313,11 @@ fn settings_that_cannot_work_are_said_at_once() {
     let junk = folder.path().join("junk.pem");
     std::fs::write(&junk, "nothing").unwrap();
     let made = |ca: Option<PathBuf>, name: &str, host: &str| {
-        let tls = UpstreamTls { ca, server_name: Some(name.to_owned()) };
+        let tls = UpstreamTls { ca, server_name: Some(name.to_owned()), insecure: false };
         let mut upstream = upstream(Protocol::Https(tls), 1);
-        upstream.server.host = host.to_owned();
-        Forward::new(&[upstream], surroundings()).map(drop)
+        upstream.servers[0] = Server::Tcp { host: host.to_owned(), port: 1 };
+        let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
+        Servers::new(&[upstream], surroundings().clock, &resolver, None).map(drop)
     };
     assert!(matches!(made(Some(folder.path().join("none.pem")), "a.b", "a.b"), Err(Error::ReadCa { .. })));
     assert!(matches!(made(Some(junk), "a.b", "a.b"), Err(Error::BadCa { .. })));

@@ -1,6 +1,7 @@
 //! Changing protocols, and not changing them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -42,7 +43,7 @@ async fn open(front: SocketAddr) -> TcpStream {
 
 fn forward_drained_by(upstream: Upstream) -> (Forward, Surroundings) {
     let around = surroundings();
-    (Forward::new(&[upstream], around.clone()).unwrap(), around)
+    (Forward::new(&servers(&[upstream], &around), around.clone(), None), around)
 }
 
 #[tokio::test]
