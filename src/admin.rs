@@ -21,12 +21,12 @@ use hyper::service::Service;
 
 use crate::body::Bounded;
 use crate::clock::{Clock, Timestamp};
-use crate::context::RequestId;
+use crate::context::{Connection, Malformed, RequestId};
 use crate::event::{self, Event, Sink};
 use crate::random::Random;
 use crate::refusal::{Addressee, Code, Refusal, Renderer};
 use crate::secret::SecretText;
-use crate::server::Limits;
+use crate::server::{Handler, Limits};
 use crate::store::{LONGEST_SESSION, Revocation, Store};
 
 /// Longer than any id that Genesys makes, and than a cookie could carry.
@@ -98,10 +98,23 @@ impl Service<Request<Bounded<Incoming>>> for Admin {
     }
 }
 
+impl Handler for Admin {
+    type Body = Full<Bytes>;
+
+    fn reject(&self, request: &Malformed, _: Connection) -> Response<Full<Bytes>> {
+        let refusal = Refusal::from(request.rule).detail(request.rule.to_string());
+        self.0.renderer.render(&refusal, &self.0.addressee())
+    }
+}
+
 impl Inner {
-    async fn answer(&self, request: Request<Bounded<Incoming>>) -> Response<Full<Bytes>> {
+    fn addressee(&self) -> Addressee {
         let request_id = RequestId::random(&*self.handles.random);
-        let to = Addressee { request_id: request_id.as_str().to_owned(), ..Addressee::default() };
+        Addressee { request_id: request_id.as_str().to_owned(), ..Addressee::default() }
+    }
+
+    async fn answer(&self, request: Request<Bounded<Incoming>>) -> Response<Full<Bytes>> {
+        let to = self.addressee();
         self.judge(request).await.unwrap_or_else(|(refusal, allow)| {
             let mut response = self.renderer.render(&refusal, &to);
             if response.headers().contains_key(WWW_AUTHENTICATE) {

@@ -146,7 +146,7 @@ impl<B: fmt::Debug> fmt::Debug for Bounded<B> {
 }
 
 /// How many bytes of a body were read, by whoever reads it now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Count(Option<Arc<AtomicU64>>);
 
 impl Count {

@@ -4,10 +4,12 @@
 //! and becomes a refusal one layer up.
 
 mod address;
+mod malformed;
 mod record;
 mod trace;
 
 pub use self::address::{Misaddressed, Trust};
+pub use self::malformed::{Malformed, Rule};
 pub use self::record::{Entry, Record};
 pub use self::trace::Trace;
 
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderName, Method, Uri, Version};
+use http::{HeaderName, Method, Request, Uri, Version};
 
 use crate::random::Random;
 
@@ -166,11 +168,29 @@ impl Context {
             record: Record::default(),
         }
     }
+
+    /// Places what never became a request. Nothing that it says of hosts or proxies is believed; what is not certain
+    /// of its first line stands as `-` in the log, which is no method and no path.
+    #[must_use]
+    pub fn of_malformed(
+        request: &Malformed,
+        connection: Connection,
+        trust: &Trust,
+        random: &dyn Random,
+        received: Duration,
+    ) -> Self {
+        let mut head = Request::new(()).into_parts().0;
+        head.method = request.method.clone().unwrap_or_else(|| Method::from_bytes(b"-").expect("a token"));
+        head.uri = request.target.clone().unwrap_or_else(|| Uri::from_static("-"));
+        head.version = request.version;
+        Self { misaddressed: None, ..Self::read(&head, connection, trust, random, received) }
+    }
+
     /// The target's path as it may stand in a log. A path is ASCII (RFC 3986, section 3.3), but `http` lets all of
     /// UTF-8 pass, in which there are orders to terminals (U+009B) and ends of lines (U+0085, U+2028).
     #[must_use]
     pub fn path_to_log(&self) -> Cow<'_, str> {
-        let path = self.uri.path();
+        let path = if self.uri.path().is_empty() { "-" } else { self.uri.path() };
         if path.is_ascii() { path.into() } else { path.escape_debug().to_string().into() }
     }
 }

@@ -30,9 +30,9 @@ use tower_layer::Layer;
 use tower_service::Service as _;
 
 use crate::access_log::{CoreLog, Exchange, LoggedBody};
-use crate::body::Bounded;
+use crate::body::{Bounded, Count};
 use crate::clock::Clock;
-use crate::context::{Connection, Context, RequestId, Trust};
+use crate::context::{Connection, Context, Malformed, RequestId, Trust};
 use crate::event::{Event, Sink};
 use crate::forward::{self, Forward};
 use crate::gate::{GateLayer, GateService};
@@ -40,7 +40,7 @@ use crate::hygiene;
 use crate::random::Random;
 use crate::refusal::{Addressee, Code, Refusal, Renderer};
 use crate::routes::{self, Table};
-use crate::server::Limits;
+use crate::server::{Handler, Limits};
 
 /// What a request's body is when it comes: bounded, and otherwise as hyper reads it.
 pub type RequestBody = Bounded<Incoming>;
@@ -127,6 +127,16 @@ impl Shared {
     #[must_use]
     pub fn read_context(&self, head: &Parts, connection: Connection) -> Context {
         Context::read(head, connection, &self.trust, &*self.random, self.clock.uptime())
+    }
+
+    /// Refuses what is no request: it has its name and its line in the log like everything else that is refused.
+    fn reject(&self, request: &Malformed, connection: Connection) -> (Arc<Context>, Exchange, Response<Full<Bytes>>) {
+        let received = self.clock.uptime();
+        let context = Arc::new(Context::of_malformed(request, connection, &self.trust, &*self.random, received));
+        let exchange = Exchange::begin(&self.log, Arc::clone(&context), Count::default());
+        let to = Addressee { request_id: context.request_id.as_str().to_owned(), ..Addressee::default() };
+        let response = self.renderer.render(&request.rule.into(), &to);
+        (context, exchange, response)
     }
 
     /// Everything in front of the gate: what is wrong with the request is refused, its route is found, and what its client
@@ -227,6 +237,16 @@ impl Service<Request<RequestBody>> for Pipeline {
 
     fn call(&self, request: Request<RequestBody>) -> Self::Future {
         Box::pin(self.clone().answer(connection(&request), request).map(Ok))
+    }
+}
+
+impl Handler for Pipeline {
+    type Body = ResponseBody;
+
+    fn reject(&self, request: &Malformed, connection: Connection) -> Response<ResponseBody> {
+        let (context, exchange, mut response) = self.shared.reject(request, connection);
+        self.shared.finish(&mut response, &context);
+        exchange.respond(response.map(Either::Right))
     }
 }
 

@@ -17,7 +17,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 
 use self::wire::Problem;
-use crate::context::Misaddressed;
+use crate::context::{Misaddressed, Rule};
 
 /// Why a request goes no further. The name of a code is part of the interface: it never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +35,8 @@ pub enum Code {
     BadPath,
     /// A request that breaks HTTP's rules.
     BadRequest,
+    /// A request whose head is larger than the operator allows.
+    HeadTooLarge,
     /// A host that is not served here.
     UnknownHost,
     /// The site cannot be reached.
@@ -96,6 +98,9 @@ impl Code {
             }
             Self::BadPath => ("bad_path", StatusCode::BAD_REQUEST, "The path is not acceptable"),
             Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST, "The request is not acceptable"),
+            Self::HeadTooLarge => {
+                ("head_too_large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large")
+            }
             Self::UnknownHost => ("unknown_host", StatusCode::MISDIRECTED_REQUEST, "This host is not served here"),
             Self::UpstreamUnreachable => {
                 ("upstream_unreachable", StatusCode::BAD_GATEWAY, "The site cannot be reached right now")
@@ -179,6 +184,17 @@ impl Refusal {
 impl From<Misaddressed> for Refusal {
     fn from(error: Misaddressed) -> Self {
         Self::new(Code::BadRequest, error.to_string()).closing()
+    }
+}
+
+/// What is no request leaves nobody sure where the next one would begin.
+impl From<Rule> for Refusal {
+    fn from(rule: Rule) -> Self {
+        let code = match rule {
+            Rule::HeadSize | Rule::FieldCount => Code::HeadTooLarge,
+            _ => Code::BadRequest,
+        };
+        Self::new(code, rule.to_string()).closing()
     }
 }
 

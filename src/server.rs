@@ -12,6 +12,7 @@ mod socket;
 mod proxy_protocol;
 mod frames;
 mod connection;
+mod guard;
 mod exchange;
 mod streams;
 mod handler;
@@ -32,6 +33,8 @@ pub use self::admission::Admission;
 use self::admission::Refused;
 use self::connection::Protocols;
 use self::frames::{Flood, Flooded};
+#[doc(hidden)]
+pub use self::guard::{Bounds, Reader, Stop};
 pub use self::handler::Handler;
 pub use self::proxy_protocol::{Announcement, BadAnnouncement, ProxyProtocol};
 use self::pulse::Order;

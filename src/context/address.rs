@@ -46,7 +46,7 @@ pub enum Misaddressed {
     /// No host by the rules of RFC 3986, section 3.2.2, as far as the web uses them.
     #[error("not a host")]
     BadHost,
-    /// A target that is no path: `CONNECT`, or `*`.
+    /// A target that is no path: `CONNECT`, `*`, or a URL of something other than the web.
     #[error("a request target that is no path")]
     BadTarget,
 }
@@ -61,7 +61,8 @@ pub(super) struct Destination {
 
 impl Destination {
     pub(super) fn of(head: &Parts) -> Result<Self, Misaddressed> {
-        if head.method == Method::CONNECT || !head.uri.path().starts_with('/') {
+        let is_the_webs = matches!(head.uri.scheme_str(), None | Some("http" | "https"));
+        if head.method == Method::CONNECT || !is_the_webs || !head.uri.path().starts_with('/') {
             return Err(Misaddressed::BadTarget);
         }
         let Some(authority) = authority(head)? else { return Ok(Self::default()) };
@@ -279,6 +280,10 @@ mod tests {
             (v2,  "https://shop.example/",   &["other.example"],        Err(HostsDisagree)),
             (v2,  "/",                       &[],                       Err(NoHost)),
             (v11, "*",                       &["shop.example"],         Err(BadTarget)),
+            (v11, "shop.example:80",         &["shop.example"],         Err(BadTarget)),
+            (v11, "ftp://shop.example/",     &["shop.example"],         Err(BadTarget)),
+            (v11, "HTTP://shop.example/",    &["shop.example"],         Ok("shop.example")),
+            (v2,  "ws://shop.example/",      &[],                       Err(BadTarget)),
         ];
         for (version, target, hosts, expected) in table {
             let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();

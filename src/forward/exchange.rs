@@ -275,6 +275,7 @@ impl<'a> Exchange<'a> {
                 return Refusal::new(Code::BodyTooLarge, "the body is larger than it may be").closing();
             }
             Some(Broken::TimedOut) => return Refusal::new(Code::BodyTimeout, "the body stalled").closing(),
+            Some(Broken::Malformed(rule)) => return rule.into(),
             // Nobody is there to read this.
             Some(Broken::Cut) => return Refusal::new(Code::BadRequest, "the body broke off").closing(),
             None => {}

@@ -163,14 +163,17 @@ pub(super) fn tell_client(headers: &mut HeaderMap, status: StatusCode, upstream_
     headers.append(VIA, via(upstream_version));
 }
 
-/// Of several that agree, which RFC 9112, section 6.3, lets a recipient make one of; others hyper has refused.
+/// The length as we would write it ourselves: one, where RFC 9112, section 6.3, lets a recipient make one of several that
+/// agree (others were refused), and without zeros in front.
 fn keep_one_length(headers: &mut HeaderMap) {
-    if let Entry::Occupied(mut lengths) = headers.entry(CONTENT_LENGTH)
-        && lengths.iter().nth(1).is_some()
-    {
-        let one = lengths.get().clone();
-        lengths.insert(one);
+    let Entry::Occupied(mut lengths) = headers.entry(CONTENT_LENGTH) else { return };
+    let is_plain = |length: &HeaderValue| length.len() == 1 || !length.as_bytes().starts_with(b"0");
+    if is_plain(lengths.get()) && lengths.iter().nth(1).is_none() {
+        return;
     }
+    let one = lengths.get().to_str().ok().and_then(|length| length.parse::<u64>().ok());
+    let one = one.map_or_else(|| lengths.get().clone(), HeaderValue::from);
+    lengths.insert(one);
 }
 
 /// RFC 9110, section 7.6.3: the protocol that the message was received in, and a name for us.

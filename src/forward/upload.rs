@@ -2,6 +2,7 @@
 //! is slow to send, and kept where it can be taken back once the upstream wants no more of it.
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 
 use super::BoxError;
 use crate::body;
+use crate::context::Rule;
 use crate::hygiene;
 
 /// What the client still sends of a request that has its answer is read and thrown away for this long, so that a client
@@ -45,7 +47,9 @@ pub(super) enum Broken {
     TooLarge,
     /// It stalled.
     TimedOut,
-    /// The client went away, or broke its own framing.
+    /// The client broke its own framing.
+    Malformed(Rule),
+    /// The client went away.
     Cut,
 }
 
@@ -178,9 +182,14 @@ impl Broken {
             match link.downcast_ref::<body::Error>() {
                 Some(body::Error::TooLarge) => return Self::TooLarge,
                 Some(body::Error::TimedOut) => return Self::TimedOut,
-                Some(_) => return Self::Cut,
-                None => error = link.source(),
+                Some(_) | None => {}
             }
+            // What an `io::Error` is made of is not its source.
+            let made_of = link.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            if let Some(rule) = made_of.and_then(|error| error.downcast_ref::<Rule>()) {
+                return Self::Malformed(*rule);
+            }
+            error = link.source();
         }
         Self::Cut
     }

@@ -11,8 +11,9 @@ use http_body_util::Full;
 use hyper::service::Service;
 
 use crate::access_log::{Exchange, LoggedBody};
-use crate::context::Context;
+use crate::context::{Connection, Context, Malformed};
 use crate::refusal::{Addressee, Code, Refusal};
+use crate::server::Handler;
 
 use super::{RequestBody, Shared, connection, tell_request_id};
 
@@ -62,6 +63,17 @@ impl Service<Request<RequestBody>> for Redirect {
         self.shared.tell_refusal(&response, &context);
         tell_request_id(response.headers_mut(), &context.request_id);
         ready(Ok(exchange.respond(response)))
+    }
+}
+
+impl Handler for Redirect {
+    type Body = LoggedBody<Full<Bytes>>;
+
+    fn reject(&self, request: &Malformed, connection: Connection) -> Response<LoggedBody<Full<Bytes>>> {
+        let (context, exchange, mut response) = self.shared.reject(request, connection);
+        self.shared.tell_refusal(&response, &context);
+        tell_request_id(response.headers_mut(), &context.request_id);
+        exchange.respond(response)
     }
 }
 

@@ -16,6 +16,7 @@ use super::Limits;
 use super::admission::Permit;
 use super::exchange::Exchanges;
 use super::frames::{self, Floods, Framed, Half};
+use super::guard::Guard;
 use super::handler::Handler;
 use super::proxy_protocol::{self, ProxyProtocol};
 use super::pulse::{Order, Phase, Pulse};
@@ -82,13 +83,16 @@ impl Protocols {
         if has_handshake { Phase::Handshake } else { Phase::Fresh }
     }
 
-    fn speak<I, S: Handler>(&self, version: Version, io: I, exchanges: Exchanges<S>) -> Spoken<I, S>
+    fn speak<I, S: Handler>(&self, version: Version, io: I, mut exchanges: Exchanges<S>) -> Spoken<I, S>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match version {
             Version::One => {
-                Spoken::One(Box::pin(self.http1.serve_connection(TokioIo::new(io), exchanges).with_upgrades()))
+                let guard = Guard::new(io, &self.limits);
+                exchanges.guard = Some(guard.word());
+                let io = TokioIo::new(guard);
+                Spoken::One(Box::pin(self.http1.serve_connection(io, exchanges).with_upgrades()))
             }
             Version::Two => {
                 let pulse = Arc::clone(&exchanges.pulse);
@@ -128,7 +132,7 @@ enum Spoken<I, S: Handler> {
     Two(Pin<Box<Http2<I, S>>>),
 }
 
-type Http1<I, S> = http1::UpgradeableConnection<TokioIo<I>, Exchanges<S>>;
+type Http1<I, S> = http1::UpgradeableConnection<TokioIo<Guard<I>>, Exchanges<S>>;
 type Http2<I, S> = Framed<http2::Connection<TokioIo<Half<I>>, Exchanges<S>, Streams>, I>;
 
 /// Serves a connection until it ends, is upgraded, or is told to end.
@@ -191,6 +195,7 @@ async fn introduce<S: Handler>(
         pulse: Arc::clone(pulse),
         bounds: Bounds { size: body_size, idle: body_timeout },
         max_headers: headers,
+        guard: None,
     };
     match &protocols.tls {
         Some(tls) => secure(socket, tls, pulse, protocols, exchanges).await,

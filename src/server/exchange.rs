@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::COOKIE;
+use http::header::{COOKIE, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 
+use super::guard::{STAND_IN, Word};
+use super::handler::Handler;
 use super::pulse::{Open, Pulse};
 use super::streams::{self, Turn};
 use crate::body::{Bounded, Bounds};
-use crate::context::Connection;
+use crate::context::{Connection, Malformed, Rule};
 
 /// The service as one connection calls it.
 #[derive(Clone, Debug)]
@@ -27,28 +29,44 @@ pub(super) struct Exchanges<S> {
     pub(super) pulse: Arc<Pulse>,
     pub(super) bounds: Bounds,
     pub(super) max_headers: usize,
+    /// Of HTTP/1 alone.
+    pub(super) guard: Option<Arc<Word>>,
 }
 
-impl<S, B> Service<Request<Incoming>> for Exchanges<S>
-where
-    S: Service<Request<Bounded<Incoming>>, Response = Response<B>, Error = Infallible>,
-{
-    type Response = Response<Outgoing<B>>;
+impl<S: Handler> Exchanges<S> {
+    /// What came in the place of a request. HTTP/2 has no guard, and h2 no limit to the number of fields.
+    fn malformed(&self, request: &Request<Incoming>) -> Option<Malformed> {
+        let guard = self.guard.as_ref().filter(|_| request.uri().path() == STAND_IN);
+        guard.and_then(|guard| guard.malformed().cloned()).or_else(|| {
+            (count(request.headers()) > self.max_headers).then(|| Malformed {
+                rule: Rule::FieldCount,
+                method: Some(request.method().clone()),
+                target: Some(request.uri().clone()),
+                version: request.version(),
+            })
+        })
+    }
+}
+
+impl<S: Handler> Service<Request<Incoming>> for Exchanges<S> {
+    type Response = Response<Outgoing<<S as Handler>::Body>>;
     type Error = Infallible;
-    type Future = Exchange<S::Future>;
+    type Future = Exchange<S::Future, <S as Handler>::Body>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let open = Some(Open::unanswered(&self.pulse));
-        if count(request.headers()) > self.max_headers {
-            return Exchange { answer: None, open };
+        if let Some(malformed) = self.malformed(&request) {
+            let response = Some(self.service.reject(&malformed, self.connection));
+            return Exchange { answer: Answer::Rejected { response }, open, upgrade: None };
         }
+        let upgrade = self.guard.as_ref().filter(|_| request.headers().contains_key(UPGRADE)).map(Arc::clone);
         let mut request = request.map(|body| Bounded::new(body, self.bounds));
         request.extensions_mut().insert(self.connection);
         if !request.body().is_end_stream() {
             // An answer may be through before the request's body is: the connection is not idle then.
             request.body_mut().hold(Open::new(&self.pulse));
         }
-        Exchange { answer: Some(self.service.call(request)), open }
+        Exchange { answer: Answer::Awaited { future: self.service.call(request) }, open, upgrade }
     }
 }
 
@@ -59,17 +77,32 @@ fn count(headers: &HeaderMap) -> usize {
 }
 
 pin_project! {
-    /// The service at work; without one, the request had too many header fields. HTTP/1 refuses those while it reads
-    /// them, and hyper's HTTP/2 has no such limit.
+    /// The service at work.
     #[derive(Debug)]
-    pub(super) struct Exchange<F> {
+    pub(super) struct Exchange<F, B> {
         #[pin]
-        answer: Option<F>,
+        answer: Answer<F, B>,
         open: Option<Open>,
+        // Whoever waits to hear whether the protocol changes.
+        upgrade: Option<Arc<Word>>,
     }
 }
 
-impl<F, B> Future for Exchange<F>
+pin_project! {
+    #[project = AnswerProjection]
+    #[derive(Debug)]
+    enum Answer<F, B> {
+        Awaited {
+            #[pin]
+            future: F,
+        },
+        Rejected {
+            response: Option<Response<B>>,
+        },
+    }
+}
+
+impl<F, B> Future for Exchange<F, B>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
 {
@@ -77,12 +110,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = match this.answer.as_pin_mut() {
-            Some(answer) => ready!(answer.poll(cx))?.map(Some),
-            None => Response::new(None),
+        let response = match this.answer.project() {
+            AnswerProjection::Awaited { future } => ready!(future.poll(cx))?,
+            AnswerProjection::Rejected { response } => response.take().expect("polled once, since it is ready"),
         };
-        if response.body().is_none() {
-            *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        if let Some(guard) = this.upgrade.take() {
+            guard.decide(response.status() == StatusCode::SWITCHING_PROTOCOLS);
         }
         let (open, turn) = (this.open.take().map(Open::answered), streams::turn());
         Poll::Ready(Ok(response.map(|body| Outgoing { body, open, turn })))
@@ -94,7 +127,7 @@ pin_project! {
     #[derive(Debug)]
     pub(super) struct Outgoing<B> {
         #[pin]
-        body: Option<B>,
+        body: B,
         open: Option<Open>,
         turn: Option<Arc<Turn>>,
     }
@@ -106,11 +139,10 @@ impl<B: Body<Data = Bytes>> Body for Outgoing<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
         if let Some(turn) = this.turn {
             turn.ours();
         }
-        let frame = ready!(body.poll_frame(cx));
+        let frame = ready!(this.body.poll_frame(cx));
         match (&frame, this.turn) {
             (Some(Ok(_)), Some(turn)) => turn.theirs(),
             (Some(Ok(_)), None) => {}
@@ -120,11 +152,11 @@ impl<B: Body<Data = Bytes>> Body for Outgoing<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.body.size_hint()
     }
 }
 

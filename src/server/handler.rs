@@ -9,9 +9,9 @@ use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 
 use crate::body::Bounded;
+use crate::context::{Connection, Malformed};
 
-/// A service of requests, such as [`hyper::service::service_fn`] makes of a function. Implemented for every service
-/// that fits; there is nothing to write.
+/// A service of requests, and of what is none.
 ///
 /// It has no error: whatever goes wrong in it is a response by then. It is cloned for each connection.
 pub trait Handler:
@@ -26,14 +26,7 @@ pub trait Handler:
 {
     /// The body of its responses.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
-}
 
-impl<S, B> Handler for S
-where
-    S: Service<Request<Bounded<Incoming>>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    type Body = B;
+    /// What is said to a client that sent no request. On HTTP/1 the connection ends behind it.
+    fn reject(&self, request: &Malformed, connection: Connection) -> Response<<Self as Handler>::Body>;
 }

@@ -53,8 +53,7 @@ async fn a_listener_for_tls_never_speaks_in_the_clear() {
     let mut house = House::build(limits(), true);
     house.server.tls = None;
     let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let service = hyper::service::service_fn(async |_: Request<_>| Ok(Response::new(Empty::new())));
-    assert_eq!(house.server.serve(socket, service).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(house.server.serve(socket, house.service()).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
 
 #[tokio::test]

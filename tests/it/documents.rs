@@ -195,7 +195,7 @@ fn is_a_test(module: &str, name: &str) -> bool {
     [format!("src/{path}.rs"), within, format!("tests/it/{path}.rs")]
         .iter()
         .filter_map(|file| fs::read_to_string(root().join(file)).ok())
-        .any(|text| text.contains(&format!("fn {name}()")))
+        .any(|text| text.contains(&format!("fn {name}(")))
 }
 
 /// What is set as code: in backticks, or the lines of a block.

@@ -9,6 +9,7 @@ pub(crate) mod frames;
 pub(crate) mod plan;
 pub(crate) mod program;
 pub(crate) mod raw;
+pub(crate) mod recorder;
 pub(crate) mod visitor;
 
 use std::future::ready;

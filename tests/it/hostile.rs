@@ -53,15 +53,14 @@ async fn a_request_has_the_same_name_at_the_site_and_in_the_log() {
     assert!(!seen.headers.contains_key("x_request_id"));
 }
 
-/// The fragment is cut while the target is read, and nothing was left of it to write.
 #[tokio::test]
 async fn an_absolute_target_without_a_path_asks_for_the_root() {
     let town = Town::raise().await;
-    for target in ["http://localhost", "http://localhost#/account/", "http://localhost?a=b"] {
+    for target in ["http://localhost", "http://localhost?a=b"] {
         assert_eq!(status(&town, &get(target)).await, 200, "{target}");
     }
     let targets: Vec<String> = town.site.seen().into_iter().map(|seen| seen.target).collect();
-    assert_eq!(targets, ["/", "/", "/?a=b"]);
+    assert_eq!(targets, ["/", "/?a=b"]);
 }
 
 /// A body that nobody read must not be taken for the next request, nor what stands behind it be lost to it.

@@ -126,8 +126,7 @@ fn errors_have_types_below_the_wiring() {
 #[test]
 fn errors_become_responses_in_one_place() {
     // The gate's redirect and the plain listener's are no errors, nor is what the operator's listener and the proxy's own
-    // paths tell. Over HTTP/2 a head with too many fields never gets as far as a request: it is answered as hyper answers
-    // it over HTTP/1.1, with a bare 431.
+    // paths tell.
     let others = [
         "refusal.rs",
         "gate/service.rs",
@@ -135,7 +134,6 @@ fn errors_become_responses_in_one_place() {
         "admin.rs",
         "pipeline/own.rs",
         "pipeline/redirect.rs",
-        "server/exchange.rs",
         "demo",
     ];
     allow("makes a response", &others, |source| {

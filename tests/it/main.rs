@@ -37,6 +37,8 @@ mod spellings;
 mod proxy_protocol;
 /// Floods of HTTP/2 frames end with their connection.
 mod floods;
+/// What is no request never reaches the site, and what is one reaches it as we write it.
+mod framing;
 /// A page's script may ask for its session, get one, and sign out; nobody else may.
 mod own_paths;
 /// What was taken back lets nobody in any more, and ends what it had opened.

@@ -1,12 +1,13 @@
 //! A server with a small service behind it, on a port of its own.
 
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Frame, Incoming};
-use hyper::service::service_fn;
+use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::body::{Bounded, Error};
+use crate::context::{Malformed, Rule};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -59,11 +61,14 @@ impl House {
     }
 
     pub(super) fn start(mut self) -> Self {
-        let (server, site) = (self.server.clone(), Arc::clone(&self.site));
+        let (server, service) = (self.server.clone(), self.service());
         let socket = self.socket.take().unwrap();
-        let service = service_fn(move |request| answer(Arc::clone(&site), request));
         self.serving = Some(tokio::spawn(async move { server.serve(socket, service).await }));
         self
+    }
+
+    pub(super) fn service(&self) -> impl Handler + use<> {
+        Door(Arc::clone(&self.site))
     }
 
     /// Drops the server's future.
@@ -120,6 +125,33 @@ struct Site {
 impl Site {
     fn note(&self, what: impl Into<String>) {
         self.seen.lock().unwrap().push(what.into());
+    }
+}
+
+/// The site as the server knows it.
+#[derive(Clone)]
+struct Door(Arc<Site>);
+
+impl Service<Request<Bounded<Incoming>>> for Door {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Bounded<Incoming>>) -> Self::Future {
+        Box::pin(answer(Arc::clone(&self.0), request))
+    }
+}
+
+impl Handler for Door {
+    type Body = BoxBody<Bytes, Infallible>;
+
+    fn reject(&self, request: &Malformed, _: Connection) -> Answer {
+        let mut response = text(request.rule.to_string());
+        *response.status_mut() = match request.rule {
+            Rule::HeadSize | Rule::FieldCount => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        response
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 pub(crate) async fn exchange_on(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
     // The proxy may refuse, and close, before it has read everything.
     let _ = stream.write_all(bytes).await;
+    // What the socket did not take at once waits in the TLS session, and reading alone does not send it.
+    let _ = stream.flush().await;
     let mut answer = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "the connection stays open: {}", String::from_utf8_lossy(&answer));
