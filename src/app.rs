@@ -4,48 +4,45 @@
 //! own upstream connections, so that the way of a request crosses no thread. One more runtime, in the background, mints
 //! and watches over the servers behind us.
 
-mod operator;
-mod rehearsal;
-mod reload;
+mod sockets;
+mod parts;
 mod worker;
+mod operator;
+mod reload;
+mod rehearsal;
 
 pub use self::rehearsal::Rehearsal;
+pub use self::sockets::Passed;
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result};
-use http::HeaderValue;
 use rustls::ServerConfig;
 use tokio::runtime::{self, Runtime};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_log::AccessLog;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
-use crate::cookie::{Jar, SharedRing};
+use crate::config::{Config, Watch};
 use crate::event::{Everyone, Sink};
-use crate::forward::{Resolve, Servers, SystemResolver};
-use crate::gate::Gate;
-use crate::genesys::Rest;
-use crate::pipeline::Own;
 use crate::random::{Random, SystemRandom};
-use crate::refusal::Renderer;
-use crate::routes::Table;
-use crate::server::{self, Admission, Listener};
-use crate::session::Provider;
-use crate::stock::Stock;
+use crate::server::{Admission, Listener};
 use crate::store::Store;
 use crate::tls;
 
-use self::reload::Reload;
-use self::worker::Worker;
+use self::parts::{Lasting, Parts};
+use self::reload::{Asking, Follower};
+use self::worker::{Core, Worker};
 
 /// What the world outside is to the proxy: time, chance, and who listens to what happens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
@@ -71,10 +68,13 @@ impl Default for World {
 pub struct Proxy {
     addresses: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
+    /// One of each, for a successor. While one is open, its queue takes connections.
+    sockets: Vec<TcpListener>,
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
+    cores: Arc<[Core]>,
     minting: Option<Background>,
-    reload: Reload,
+    asking: Asking,
     access_log: Option<AccessLog>,
 }
 
@@ -114,25 +114,20 @@ impl Drop for Background {
     }
 }
 
-/// What every core's worker is made of.
-struct Parts {
-    config: Config,
-    world: World,
-    gate: Arc<Gate>,
-    own: Own,
-    store: Store,
-    servers: Arc<Servers>,
-    routes: Arc<Table>,
-    renderer: Renderer,
-    admission: Arc<Admission>,
-    hsts: Option<HeaderValue>,
-}
-
 /// A listener that is bound.
 struct Bound {
     listener: Listener,
     socket: TcpListener,
     tls: Option<Arc<ServerConfig>>,
+}
+
+/// What a proxy may be given beside its configuration.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// What follows the configuration; without it, the one that it starts with holds to its end.
+    pub watch: Option<Watch>,
+    /// Sockets that were opened for it.
+    pub sockets: Passed,
 }
 
 /// Starts the proxy that `config` describes. When this returns, it accepts connections.
@@ -141,27 +136,67 @@ struct Bound {
 ///
 /// When an address cannot be bound, a key or a certificate cannot be loaded, or a thread cannot be had.
 pub fn start(config: Config, world: World) -> Result<Proxy> {
+    start_given(config, world, Given::default())
+}
+
+/// The same, with what somebody else has brought.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> {
+    let Given { watch, mut sockets } = given;
     let access_log = AccessLog::start(&config.access_log, Arc::clone(&world.clock))?;
     let minting = runtime::Builder::new_multi_thread().worker_threads(1).thread_name("minting").enable_all().build();
     let minting = Background::new(minting.context("the runtime for minting cannot be started")?);
-    let bound = bind(&config)?;
+    let certificates = config.tls.as_ref().map(|tls| tls::Loaded::read(tls.certificates.clone())).transpose()?;
+    let certificates = certificates.map(tls::Keeper::new);
+    let bound = bind(&config, certificates.as_ref(), &mut sockets)?;
     let addresses = bound.iter().map(|bound| bound.socket.local_addr()).collect::<Result<_, _>>()?;
 
     let cores = cores(config.workers);
     let stop = Stop::default();
     let (ring, keeper) = reload::keys(&config.keys, &world)?;
-    let sink = Arc::clone(&world.sink);
-    let rest = Rest::new(config.genesys.clone(), Arc::clone(&world.clock), Arc::clone(&world.random))?;
-    let stock = Stock::new(Arc::new(rest), minting.handle().clone(), Arc::clone(&world.clock), config.warm_pool);
-    let parts = parts(config, world, ring, Arc::new(stock))?;
+    let provider = reload::provider(&config, &world, minting.handle())?;
+    let store = Store::open(&config.store, Arc::clone(&world.clock))?;
+    let parts = Parts::new(config, Lasting { world, ring, provider, store }, None)?;
+    let admission = Admission::new(&parts.config.limits, parts.config.trust.clone());
     // All of them are made before the first one starts, so that a failure leaves nothing running.
-    let made = (0..cores).map(|_| Worker::new(&parts, &bound, &access_log.core(), stop.clone()));
-    let made = made.collect::<Result<Vec<_>>>()?;
-    let admin = operator::listen(&parts, &stop, &minting)?;
-    minting.spawn(Arc::clone(&parts.servers).watch(stop.drain.clone()));
+    let made = (0..cores).map(|_| Worker::new(&parts, &bound, &admission, access_log.core(), stop.clone()));
+    let (made, cores): (Vec<_>, Vec<_>) = made.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let operator = operator::listen(&parts, &stop, &minting, &mut sockets)?;
     let workers = made.into_iter().enumerate().map(|(core, worker)| worker.start(core)).collect::<Result<_>>()?;
-    let reload = Reload::start(keeper, sink, minting.handle());
-    Ok(Proxy { addresses, admin, stop, workers, minting: Some(minting), reload, access_log: Some(access_log) })
+    sockets.end();
+    say_shadows(&parts.config);
+    let cores: Arc<[Core]> = cores.into();
+    let Parts { config, lasting, learnt, .. } = parts;
+    let follower = Follower {
+        watch,
+        ring: keeper,
+        certificates,
+        config,
+        lasting,
+        learnt,
+        watching: CancellationToken::new(),
+        admission,
+        cores: Arc::clone(&cores),
+        minting: minting.handle().clone(),
+        stop: stop.clone(),
+    };
+    let (admin, operators) = operator.unzip();
+    let sockets = bound.into_iter().map(|bound| bound.socket).chain(operators).collect();
+    let asking = follower.start();
+    Ok(Proxy {
+        addresses,
+        admin,
+        sockets,
+        stop,
+        workers,
+        cores,
+        minting: Some(minting),
+        asking,
+        access_log: Some(access_log),
+    })
 }
 
 impl Proxy {
@@ -177,10 +212,36 @@ impl Proxy {
         self.admin
     }
 
-    /// Reads the key ring again now, as it does by itself soon after the file has changed. A broken one is reported, and
-    /// the last good one stays in use.
-    pub fn reload(&self) {
-        self.reload.ask();
+    /// Reads the configuration, the certificates and the key ring again now, as it does by itself soon after a file has
+    /// changed, and comes back when that is done. A bad one is reported, and the last good one stays in use.
+    pub fn reload(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (done, wait) = oneshot::channel();
+        let asked = self.asking.send(done);
+        async move {
+            if asked.is_ok() {
+                // It ends without an answer only together with the proxy.
+                let _ = wait.await;
+            }
+        }
+    }
+
+    /// Comes back when every core has had a turn, and so never while one is held up.
+    pub fn turns(&self) -> impl Future<Output = ()> + Send + 'static {
+        let cores = Arc::clone(&self.cores);
+        async move {
+            for core in &*cores {
+                core.turns().await;
+            }
+        }
+    }
+
+    /// Every socket that is listened on, the operator's too, for a process that takes over.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no more file descriptors.
+    pub fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.sockets.iter().map(|socket| socket.try_clone().map(OwnedFd::from)).collect()
     }
 
     /// What makes the proxy stop at once while [`Proxy::stop`] still waits for requests to finish.
@@ -191,6 +252,8 @@ impl Proxy {
 
     /// Accepts nothing more, finishes what is under way for at most the configured grace, and ends. Blocks meanwhile.
     pub fn stop(mut self) {
+        // Each core takes what is queued before it closes its own, and the last to close must be one of those.
+        self.sockets.clear();
         self.stop.drain.cancel();
         self.join();
     }
@@ -214,42 +277,24 @@ impl Drop for Proxy {
     }
 }
 
-fn parts(config: Config, world: World, ring: SharedRing, provider: Arc<dyn Provider>) -> Result<Parts> {
-    let clock = &world.clock;
-    let organization_id = provider.organization_id().to_owned();
-    let jar = Jar::new(config.cookie.clone(), ring, organization_id, Arc::clone(&world.random));
-    let renderer = Renderer::new(config.refusal_page.clone());
-    let store = Store::open(&config.store, Arc::clone(clock))?;
-    let gate =
-        Gate::new(jar, provider, config.gate.clone(), renderer.clone(), Arc::clone(clock), Arc::clone(&world.sink))
-            .with_revocations(Arc::new(store.clone()));
-    let gate = Arc::new(gate);
-    let own = Own::new(config.own.clone(), &gate, store.clone(), renderer.clone(), Arc::clone(&world.sink));
-    let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
-    Ok(Parts {
-        servers: Arc::new(Servers::new(&config.upstreams, Arc::clone(clock), &resolver, None)?),
-        routes: Arc::new(Table::new(config.routes.clone())),
-        admission: Admission::new(&config.limits, config.trust.clone()),
-        hsts: config.hsts.map(|age| format!("max-age={}", age.as_secs()).parse()).transpose()?,
-        gate,
-        own,
-        store,
-        renderer,
-        config,
-        world,
-    })
-}
-
-fn bind(config: &Config) -> Result<Vec<Bound>> {
-    let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
+fn bind(config: &Config, certificates: Option<&tls::Keeper>, sockets: &mut Passed) -> Result<Vec<Bound>> {
+    let tls = config.tls.as_ref().zip(certificates);
+    let tls = tls.map(|(tls, keeper)| tls::server_config(tls.min_version, keeper)).transpose()?;
     let listeners = config.listeners.iter();
     listeners
         .map(|listener| {
-            let socket =
-                server::bind(listener.address).with_context(|| format!("cannot listen on {}", listener.address))?;
+            let socket = sockets.listen(listener.address)?;
             Ok(Bound { listener: listener.clone(), socket, tls: tls.clone().filter(|_| listener.tls) })
         })
         .collect()
+}
+
+/// A route that lets everybody in although it says `require` is not to be forgotten.
+fn say_shadows(config: &Config) {
+    for route in config.routes.iter().filter(|route| route.rules.shadow) {
+        let (host, path) = (&route.host, &route.path);
+        tracing::warn!(%host, %path, "shadow: this route is judged, and NOTHING IS REFUSED on it");
+    }
 }
 
 /// As many as the process may use, by affinity and cgroup quota, unless the operator says how many.

@@ -9,6 +9,8 @@ mod keys;
 mod sessions;
 mod simulate;
 mod signals;
+mod service;
+mod successor;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

@@ -22,11 +22,13 @@ mod check;
 mod overlap;
 mod findings;
 mod problem;
+mod watch;
 
 pub use self::problem::{Place, Problem, Problems, Severity};
+pub use self::watch::Watch;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -102,6 +104,9 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// Everything that was found, errors and warnings, in the order of the file.
     pub problems: Problems,
+    /// The other files that were read for it, but for the certificates and the key ring, which are followed by
+    /// themselves, and for what the environment names.
+    pub files: Vec<PathBuf>,
 }
 
 /// Reads the file at `path` and puts the environment over it. Relative paths in the file start at the file's own
@@ -111,7 +116,7 @@ pub struct Loaded {
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -> Loaded {
     match text(path) {
         Ok(text) => parse(&path.display().to_string(), &text, folder(path), env, now),
-        Err(problems) => Loaded { config: None, problems },
+        Err(problems) => Loaded { config: None, problems, files: Vec::new() },
     }
 }
 
@@ -123,7 +128,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -
 /// The problems of the section, or of the file's syntax, when that cannot be known.
 pub fn load_keys(path: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -> Result<keys::Config, Problems> {
     let text = text(path)?;
-    let (draft, problems) = read(&path.display().to_string(), &text, folder(path), env, now);
+    let (draft, problems, _) = read(&path.display().to_string(), &text, folder(path), env, now);
     let of_the_keys = |problem: &Problem| problem.key.is_empty() || problem.key.starts_with("keys");
     draft
         .and_then(|draft| draft.keys)
@@ -134,9 +139,9 @@ pub fn load_keys(path: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timesta
 /// `folder`.
 #[must_use]
 pub fn parse(name: &str, text: &str, folder: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -> Loaded {
-    let (draft, problems) = read(name, text, folder, env, now);
+    let (draft, problems, files) = read(name, text, folder, env, now);
     let config = draft.and_then(Draft::into_config).filter(|_| !problems.any_error());
-    Loaded { config, problems }
+    Loaded { config, problems, files }
 }
 
 /// `None` where the text is no TOML at all.
@@ -146,7 +151,7 @@ fn read(
     folder: &Path,
     env: &dyn Fn(&str) -> Option<String>,
     now: Timestamp,
-) -> (Option<Draft>, Problems) {
+) -> (Option<Draft>, Problems, Vec<PathBuf>) {
     let mut findings = Findings::new(known_keys());
     let (document, mistakes) = DeTable::parse_recoverable(text);
     findings.hide_secrets(document.get_ref());
@@ -155,12 +160,13 @@ fn read(
         for mistake in &mistakes {
             findings.syntax(mistake);
         }
-        return (None, findings.into_problems(name, text));
+        return (None, findings.into_problems(name, text), Vec::new());
     }
     let surroundings = Surroundings { env, folder, now, visit_every_list: false };
     let draft = Draft::read(document.get_ref(), &surroundings, &mut findings);
     check::all(&draft, &mut findings);
-    (Some(draft), findings.into_problems(name, text))
+    let files = findings.take_read();
+    (Some(draft), findings.into_problems(name, text), files)
 }
 
 /// Every key that there is, with dots between its parts: `upstream.tls.ca`. The sections that read the keys are the

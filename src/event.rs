@@ -68,6 +68,16 @@ pub enum Event<'a> {
     },
     /// A visit went on without a session, since its address had asked for too many.
     MintLimited,
+    /// The configuration was read again.
+    ConfigReloaded {
+        /// Whether it is in use now; else the last good one still is.
+        taken: bool,
+    },
+    /// A route in shadow would have turned the request away, and let it pass.
+    Shadowed {
+        /// What it would have got: a refusal's code, `redirect` or `reload`.
+        instead: &'static str,
+    },
     /// The request went no further.
     Refused {
         /// With what.

@@ -9,6 +9,7 @@ mod builder;
 mod decision;
 mod future;
 mod limit;
+mod mint;
 mod outcome;
 mod reload;
 mod response;
@@ -122,7 +123,7 @@ pub struct Gate {
     provider: Arc<dyn Provider>,
     revocations: Arc<dyn Revocations>,
     config: Config,
-    limiter: MintLimiter,
+    limiter: Arc<MintLimiter>,
     renderer: Renderer,
     clock: Arc<dyn Clock>,
     sink: Arc<dyn Sink>,
@@ -139,7 +140,7 @@ impl Gate {
         clock: Arc<dyn Clock>,
         sink: Arc<dyn Sink>,
     ) -> Self {
-        let limiter = MintLimiter::new(config.mint_limit, Arc::clone(&clock));
+        let limiter = Arc::new(MintLimiter::new(config.mint_limit, Arc::clone(&clock)));
         let revocations = Arc::new(NoRevocations);
         Self { jar, provider, revocations, config, limiter, renderer, clock, sink }
     }
@@ -165,6 +166,15 @@ impl Gate {
     #[must_use]
     pub fn with_revocations(self, revocations: Arc<dyn Revocations>) -> Self {
         Self { revocations, ..self }
+    }
+
+    /// The same, with the sessions counted that addresses have had from `before`, unless the limit has changed.
+    #[must_use]
+    pub fn counting_on(self, before: &Self) -> Self {
+        if self.config.mint_limit != before.config.mint_limit {
+            return self;
+        }
+        Self { limiter: Arc::clone(&before.limiter), ..self }
     }
 
     /// What it reads and writes cookies with.

@@ -33,7 +33,7 @@ pub const METADATA_LIMIT: usize = 2_048;
 pub const REQUIRED_SCOPE: &str = "webmessaging:session:create";
 
 /// How to reach Genesys, as whom, and what to ask for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Base of the API, without a trailing slash: `https://api.mypurecloud.com`.
     pub base_url: String,

@@ -106,6 +106,8 @@ pub mod policy;
 
 pub mod secret;
 pub mod clock;
+#[cfg(feature = "ring-file")]
+pub mod fingerprint;
 pub mod random;
 #[cfg(feature = "rest")]
 pub mod backoff;

@@ -89,6 +89,12 @@ impl Pipeline {
         Self { shared: Arc::new(shared), gate: gate.layer(forward) }
     }
 
+    /// What stands in its place on a listener that only redirects, to `https_port`.
+    #[must_use]
+    pub fn redirect(&self, https_port: u16) -> Redirect {
+        Redirect::new(Arc::clone(&self.shared), https_port)
+    }
+
     async fn answer(mut self, connection: Connection, request: Request<RequestBody>) -> Response<ResponseBody> {
         let shared = Arc::clone(&self.shared);
         let (head, body) = request.into_parts();

@@ -76,6 +76,8 @@ pub struct Rules {
     pub on_missing: OnMissing,
     /// Asked when minting failed.
     pub on_mint_failure: OnMintFailure,
+    /// Judge and count, but turn nobody away: for trying a policy out before it holds.
+    pub shadow: bool,
 }
 
 impl Rules {
@@ -87,7 +89,14 @@ impl Rules {
             Policy::Open | Policy::Issue => OnMintFailure::Pass,
             Policy::Require => OnMintFailure::Refuse,
         };
-        Self { policy, on_missing: OnMissing::Refuse, on_mint_failure }
+        Self { policy, on_missing: OnMissing::Refuse, on_mint_failure, shadow: false }
+    }
+
+    /// Which of two turn more away: what is in shadow turns nobody away, and so is no stricter than `issue`.
+    #[must_use]
+    pub fn strictness(&self) -> impl Ord + use<> {
+        let holds = if self.shadow { self.policy.min(Policy::Issue) } else { self.policy };
+        (holds, self.policy)
     }
 }
 

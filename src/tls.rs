@@ -4,6 +4,9 @@
 
 mod certificate;
 mod resolver;
+mod keeper;
+
+pub use self::keeper::{Keeper, Loaded, Looked};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +17,6 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 
 use self::certificate::Certificate;
-use self::resolver::BySni;
 use crate::clock::Timestamp;
 
 /// TLS as the operator set it.
@@ -119,8 +121,8 @@ pub fn inspect(files: &CertificateFiles) -> Result<Facts, Error> {
     Certificate::load(files, &aws_lc_rs::default_provider()).map(|certificate| certificate.facts)
 }
 
-/// The TLS side of a listener, one for all cores: certificates by SNI, HTTP/2 or HTTP/1.1 by ALPN, resumption by
-/// stateless tickets.
+/// The TLS side of a listener, one for all cores: the certificates that `keeper` shows, HTTP/2 or HTTP/1.1 by ALPN,
+/// resumption by stateless tickets.
 ///
 /// The provider is named here and not installed for the process, since whoever uses the library may have installed
 /// another.
@@ -128,13 +130,10 @@ pub fn inspect(files: &CertificateFiles) -> Result<Facts, Error> {
 /// # Errors
 ///
 /// As [`Error`] says.
-pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>, Error> {
+pub fn server_config(min_version: Version, keeper: &Keeper) -> Result<Arc<ServerConfig>, Error> {
     // Its key exchanges begin with X25519MLKEM768 (`prefer-post-quantum`, on by default); a test holds it to that.
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let certificates =
-        config.certificates.iter().map(|files| Certificate::load(files, &provider)).collect::<Result<Vec<_>, _>>()?;
-    let resolver = BySni::new(certificates).ok_or(Error::NoneConfigured)?;
-    let versions: &[_] = match config.min_version {
+    let versions: &[_] = match min_version {
         Version::Tls12 => &[&TLS13, &TLS12],
         Version::Tls13 => &[&TLS13],
     };
@@ -142,7 +141,7 @@ pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>, Error> {
         .with_protocol_versions(versions)
         .map_err(Error::Provider)?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
+        .with_cert_resolver(keeper.shown());
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Keys are made anew every 6 hours and accepted for 12, so a stolen key opens half a day of sessions at most.
     tls.ticketer = aws_lc_rs::Ticketer::new().map_err(Error::Provider)?;

@@ -83,6 +83,7 @@ impl Exchange {
             policy: entry.policy.map(Policy::as_str),
             reading: entry.reading,
             decision: entry.decision,
+            shadow: entry.shadow,
             reason: entry.reason.as_deref(),
             session_id: entry.session_id.as_deref(),
             cut: entry.cut || !self.whole,
@@ -95,7 +96,7 @@ impl Exchange {
         let duration = self.duration();
         let written = writeln!(
             buffer,
-            "{} {} {} {}{} {} {}B {:.1}ms {} {} {}{}{}",
+            "{} {} {} {}{} {} {}B {:.1}ms {} {} {}{}{}{}",
             self.began(duration),
             self.context.client,
             self.context.method,
@@ -107,6 +108,7 @@ impl Exchange {
             entry.policy.map_or("-", Policy::as_str),
             entry.reading.unwrap_or("-"),
             entry.decision.unwrap_or("-"),
+            entry.shadow.map(|instead| format!(" [shadow: {instead}]")).unwrap_or_default(),
             entry.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default(),
             if entry.cut || !self.whole { " cut" } else { "" },
         );

@@ -34,6 +34,8 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) decision: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shadow: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) session_id: Option<&'a str>,

@@ -1,6 +1,6 @@
 //! The operator's listener, on the background runtime: nothing that is asked there stands in front of traffic.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -9,22 +9,28 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, Handles};
 use crate::context::{Scheme, Trust};
-use crate::server::{self, Admission, Listener, ProxyProtocol, Server};
+use crate::server::{Admission, Listener, ProxyProtocol, Server};
 
+use super::parts::Parts;
 use super::worker::serve;
-use super::{Parts, Stop};
+use super::{Passed, Stop};
 
-/// Listens where the configuration says, and says where that is.
-pub(super) fn listen(parts: &Parts, stop: &Stop, runtime: &Runtime) -> Result<Option<SocketAddr>> {
+/// Listens where the configuration says, and says where that is; the socket is for a successor.
+pub(super) fn listen(
+    parts: &Parts,
+    stop: &Stop,
+    runtime: &Runtime,
+    sockets: &mut Passed,
+) -> Result<Option<(SocketAddr, TcpListener)>> {
     let Some(config) = &parts.config.admin else { return Ok(None) };
-    let socket = server::bind(config.address);
-    let socket = socket.with_context(|| format!("cannot listen for the operator on {}", config.address))?;
+    let socket = sockets.listen(config.address).context("the operator cannot be listened to")?;
     let address = socket.local_addr()?;
+    let world = &parts.lasting.world;
     let handles = Handles {
-        store: parts.store.clone(),
-        clock: Arc::clone(&parts.world.clock),
-        random: Arc::clone(&parts.world.random),
-        sink: Arc::clone(&parts.world.sink),
+        store: parts.lasting.store.clone(),
+        clock: Arc::clone(&world.clock),
+        random: Arc::clone(&world.random),
+        sink: Arc::clone(&world.sink),
     };
     let limits = admin::limits();
     let server = Server {
@@ -41,6 +47,7 @@ pub(super) fn listen(parts: &Parts, stop: &Stop, runtime: &Runtime) -> Result<Op
         drain: stop.drain.clone(),
         connections: TaskTracker::new(),
     };
+    let listening = socket.try_clone()?;
     runtime.spawn(serve(server, socket, Admin::new(address, config.token.clone(), handles)));
-    Ok(Some(address))
+    Ok(Some((address, listening)))
 }

@@ -13,9 +13,10 @@ use crate::forward::Forward;
 use crate::gate::Gate;
 use crate::pipeline::Shared;
 use crate::session::MadeUp;
-use crate::store::Place;
+use crate::store::{Place, Store};
 
-use super::{Parts, Stop, World, parts, reload, worker};
+use super::parts::{Lasting, Parts};
+use super::{Stop, World, reload, worker};
 
 /// The layers of one core, each by itself, made of a configuration as [`super::start`] makes them.
 #[derive(Debug)]
@@ -47,10 +48,11 @@ impl Rehearsal {
         let config = Config { store: Place::Memory, ..config };
         // Nothing follows the ring: what is explained is explained at one moment.
         let (ring, _) = reload::keys(&config.keys, &world)?;
-        let parts = parts(config, world, ring, Arc::new(provider))?;
-        let forward = worker::forward(&parts, &TaskTracker::new(), &Stop::default());
+        let store = Store::open(&config.store, Arc::clone(&world.clock))?;
+        let parts = Parts::new(config, Lasting { world, ring, provider: Arc::new(provider), store }, None)?;
+        let forward = worker::forward(&parts, &TaskTracker::new(), &Stop::default(), None);
         let shared = worker::shared(&parts, &log.core());
-        let Parts { gate, config, world, .. } = parts;
-        Ok(Self { shared, gate, forward, config, world })
+        let Parts { learnt, config, lasting, .. } = parts;
+        Ok(Self { shared, gate: learnt.gate, forward, config, world: lasting.world })
     }
 }

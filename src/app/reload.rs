@@ -1,77 +1,239 @@
-//! What a running proxy reads again while it runs: today the key ring.
+//! What a running proxy reads again while it runs: its configuration, its certificates and its key ring, each as one
+//! whole. A bad one is reported, and the last good one stays in use.
+//!
+//! Of a new configuration everything is made before anything is exchanged, so that it is taken whole or not at all; then
+//! each core gets a new pipeline, which its next request meets. What outlives a configuration ([`Lasting`]) goes from one
+//! to the next.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::runtime;
-use tokio::sync::Notify;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
+use crate::config::{Config, Loaded, Problems, Watch};
 use crate::cookie::SharedRing;
-use crate::event::{self, Event, Sink};
-use crate::keys::{self, Change, Keeper, Source};
+use crate::event::{self, Event};
+use crate::forward::Servers;
+use crate::genesys::Rest;
+use crate::keys::{self, Change, Source};
+use crate::server::Admission;
+use crate::session::Provider;
+use crate::stock::Stock;
+use crate::tls;
 
-use super::World;
+use super::parts::{Lasting, Learnt, Parts};
+use super::worker::Core;
+use super::{Stop, World, say_shadows};
 
-/// How often a file is asked how it looks: far below the time for which a key is staged, and next to nothing as work.
+/// How often files are asked how they look: far below the time for which a key is staged, and next to nothing as work.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The ring that requests use, and what keeps it up to date where it comes from a file.
-pub(super) fn keys(config: &keys::Config, world: &World) -> Result<(SharedRing, Option<Keeper>)> {
+pub(super) fn keys(config: &keys::Config, world: &World) -> Result<(SharedRing, Option<keys::Keeper>)> {
     let Source::File(path) = &config.source else { return Ok((keys::load(&config.source)?.into(), None)) };
-    let keeper = Keeper::open(path.clone(), config, Arc::clone(&world.clock), Arc::clone(&world.random))?;
+    let keeper = keys::Keeper::open(path.clone(), config, Arc::clone(&world.clock), Arc::clone(&world.random))?;
     Ok((keeper.ring(), Some(keeper)))
 }
 
-/// By which a proxy is told to look now.
-#[derive(Debug, Default)]
-pub(super) struct Reload {
-    asked: Option<Arc<Notify>>,
+/// Where sessions come from: Genesys, and what is in stock.
+pub(super) fn provider(config: &Config, world: &World, minting: &Handle) -> Result<Arc<dyn Provider>> {
+    let clock = || Arc::clone(&world.clock);
+    let rest = Rest::new(config.genesys.clone(), clock(), Arc::clone(&world.random))?;
+    Ok(Arc::new(Stock::new(Arc::new(rest), minting.clone(), clock(), config.warm_pool)))
 }
 
-impl Reload {
-    /// Keeps looking on `background`, for as long as that runs.
-    pub(super) fn start(keeper: Option<Keeper>, sink: Arc<dyn Sink>, background: &runtime::Handle) -> Self {
-        let asked = keeper.map(|keeper| {
-            let asked = Arc::<Notify>::default();
-            background.spawn(keep(keeper, sink, Arc::clone(&asked)));
-            asked
-        });
-        Self { asked }
+/// By which a proxy is told to look now, and says when it has.
+pub(super) type Asking = mpsc::UnboundedSender<oneshot::Sender<()>>;
+
+/// Everything that is followed, and everybody who is to hear of it.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) watch: Option<Watch>,
+    pub(super) ring: Option<keys::Keeper>,
+    pub(super) certificates: Option<tls::Keeper>,
+    pub(super) config: Config,
+    pub(super) lasting: Lasting,
+    pub(super) learnt: Learnt,
+    /// Ends the watch over the servers that are known now.
+    pub(super) watching: CancellationToken,
+    pub(super) admission: Arc<Admission>,
+    pub(super) cores: Arc<[Core]>,
+    pub(super) minting: Handle,
+    pub(super) stop: Stop,
+}
+
+impl Follower {
+    /// Keeps looking on the runtime for minting, for as long as that runs.
+    pub(super) fn start(mut self) -> Asking {
+        let servers = Arc::clone(&self.learnt.servers);
+        self.watch_over(&servers);
+        let (asking, asked) = mpsc::unbounded_channel();
+        self.minting.clone().spawn(follow(self, asked));
+        asking
     }
 
-    pub(super) fn ask(&self) {
-        match &self.asked {
-            Some(asked) => asked.notify_one(),
-            None => tracing::info!("there is nothing to read again: the key is a secret of the configuration"),
+    /// One step. The configuration comes last: what has changed beside it is read by then, and is not read twice.
+    fn look(&mut self, asked: bool) {
+        if let Some(certificates) = &mut self.certificates {
+            certificates.look(asked);
+        }
+        if let Some(ring) = &mut self.ring {
+            ring.look(asked);
+        }
+        let now = self.lasting.world.clock.now();
+        if let Some(loaded) = self.watch.as_mut().and_then(|watch| watch.look(asked, now)) {
+            self.hear(loaded);
         }
     }
-}
 
-async fn keep(mut keeper: Keeper, sink: Arc<dyn Sink>, asked: Arc<Notify>) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let asked = tokio::select! {
-            () = asked.notified() => true,
-            _ = ticks.tick() => false,
-        };
-        // A disk may take its time, and minting must not wait for it.
-        let looked = tokio::task::spawn_blocking(move || {
-            keeper.look(asked);
-            keeper
-        });
-        keeper = match looked.await {
-            Ok(keeper) => keeper,
-            Err(error) => return tracing::error!(%error, "the key ring is not looked after any more"),
-        };
-        for change in keeper.changes() {
+    /// These servers instead of those before.
+    fn watch_over(&mut self, servers: &Arc<Servers>) {
+        let watching = self.stop.drain.child_token();
+        self.minting.spawn(Arc::clone(servers).watch(watching.clone()));
+        std::mem::replace(&mut self.watching, watching).cancel();
+    }
+
+    /// Also what the clock alone has changed.
+    async fn tell_of_the_ring(&mut self) {
+        for change in self.ring.iter_mut().flat_map(keys::Keeper::changes) {
             let event = match change {
                 Change::Rotated { from, to } => Event::KeyRotated { from, to },
                 Change::Retired(key_id) => Event::KeyRetired { key_id },
             };
-            event::tell_what_happened(&*sink, &event, None).await;
+            event::tell_what_happened(&*self.lasting.world.sink, &event, None).await;
         }
     }
+
+    fn hear(&mut self, loaded: Loaded) {
+        let Loaded { config, problems, .. } = loaded;
+        let taken = config.is_some_and(|config| self.take(config, &problems));
+        if problems.any_error() {
+            tracing::error!(
+                "the configuration cannot be used, and the last good one stays in use\n{}",
+                text(&problems)
+            );
+        }
+        self.lasting.world.sink.notice(&Event::ConfigReloaded { taken }, None);
+    }
+
+    fn take(&mut self, config: Config, problems: &Problems) -> bool {
+        let (config, waiting) = keeping_what_stays(&self.config, config);
+        if let Err(error) = self.change(config) {
+            tracing::error!("the configuration cannot be used, and the last good one stays in use: {error:#}");
+            return false;
+        }
+        tracing::info!("the configuration was read, and holds for every request from now on");
+        if !problems.is_empty() {
+            tracing::warn!("there is something to say of it\n{}", text(problems));
+        }
+        if !waiting.is_empty() {
+            let settings = waiting.join(", ");
+            tracing::warn!(settings, "these stay as they were until the program is restarted or succeeded (SIGUSR2)");
+        }
+        say_shadows(&self.config);
+        true
+    }
+
+    fn change(&mut self, config: Config) -> Result<()> {
+        let Lasting { world, store, .. } = &self.lasting;
+        let ring = if config.keys == self.config.keys { None } else { Some(keys(&config.keys, world)?) };
+        let is_same_provider = config.genesys == self.config.genesys && config.warm_pool == self.config.warm_pool;
+        let provider = match is_same_provider {
+            true => Arc::clone(&self.lasting.provider),
+            false => provider(&config, world, &self.minting)?,
+        };
+        let files = config.tls.as_ref().filter(|_| config.tls != self.config.tls).map(|tls| tls.certificates.clone());
+        let certificates = files.map(tls::Loaded::read).transpose()?;
+        let lasting = Lasting {
+            world: world.clone(),
+            ring: ring.as_ref().map_or_else(|| self.lasting.ring.clone(), |(ring, _)| ring.clone()),
+            provider,
+            store: store.clone(),
+        };
+        let parts = Parts::new(config, lasting, Some(&self.learnt))?;
+        let pipelines: Vec<_> = self.cores.iter().map(|core| core.prepare(&parts)).collect();
+
+        // From here on nothing can fail.
+        for (core, pipeline) in self.cores.iter().zip(pipelines) {
+            core.switch(pipeline);
+        }
+        if let (Some(keeper), Some(loaded)) = (&mut self.certificates, certificates) {
+            keeper.show(loaded);
+        }
+        if let Some((_, keeper)) = ring {
+            self.ring = keeper;
+        }
+        self.admission.trust(parts.config.trust.clone());
+        self.watch_over(&parts.learnt.servers);
+        (self.config, self.lasting, self.learnt) = (parts.config, parts.lasting, parts.learnt);
+        Ok(())
+    }
+}
+
+async fn follow(mut follower: Follower, mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let waiting = tokio::select! {
+            asked = asked.recv() => match asked {
+                Some(waiting) => Some(waiting),
+                None => return,
+            },
+            _ = ticks.tick() => None,
+        };
+        let asked = waiting.is_some();
+        // A disk may take its time, and minting must not wait for it.
+        let looked = tokio::task::spawn_blocking(move || {
+            follower.look(asked);
+            follower
+        });
+        follower = match looked.await {
+            Ok(follower) => follower,
+            Err(error) => return tracing::error!(%error, "nothing is read again any more"),
+        };
+        follower.tell_of_the_ring().await;
+        // Whoever asked may have stopped waiting.
+        let _ = waiting.map(|waiting| waiting.send(()));
+    }
+}
+
+/// The new configuration with what cannot change under a running process taken from the old one, and the names of what
+/// was asked for in vain.
+fn keeping_what_stays(old: &Config, new: Config) -> (Config, Vec<&'static str>) {
+    let oldest = |config: &Config| config.tls.as_ref().map(|tls| tls.min_version);
+    let differs = [
+        ("workers", new.workers != old.workers),
+        ("listen", new.listeners != old.listeners),
+        ("tls.min_version", oldest(&new).is_some() && oldest(old).is_some() && oldest(&new) != oldest(old)),
+        ("limits", new.limits != old.limits),
+        ("admin", new.admin != old.admin),
+        ("store.path", new.store != old.store),
+        ("log", (&new.access_log, new.log_level) != (&old.access_log, old.log_level)),
+        ("shutdown.grace", new.grace != old.grace),
+    ];
+    let config = Config {
+        workers: old.workers,
+        listeners: old.listeners.clone(),
+        tls: old.tls.as_ref().map(|old| tls::Config {
+            min_version: old.min_version,
+            certificates: new.tls.as_ref().unwrap_or(old).certificates.clone(),
+        }),
+        limits: old.limits.clone(),
+        admin: old.admin.clone(),
+        store: old.store.clone(),
+        access_log: old.access_log.clone(),
+        log_level: old.log_level,
+        grace: old.grace,
+        ..new
+    };
+    (config, differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect())
+}
+
+/// As `guestpass check` shows them, but for colour.
+fn text(problems: &Problems) -> String {
+    problems.render(false).trim_end().to_owned()
 }

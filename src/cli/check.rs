@@ -146,7 +146,8 @@ fn route_row(route: &Route, config: &Config) -> [String; 2] {
         OnMissing::Redirect(path) => format!(", missing: to {path}"),
     };
     let upstream = config.upstreams.get(route.upstream).map_or("", |upstream| upstream.name.as_str());
-    [format!("{methods}{host}{}", route.path), format!("{}{on_missing} -> {upstream}", route.rules.policy)]
+    let shadow = if route.rules.shadow { ", IN SHADOW: nothing is refused" } else { "" };
+    [format!("{methods}{host}{}", route.path), format!("{}{on_missing}{shadow} -> {upstream}", route.rules.policy)]
 }
 
 fn session_rows(config: &Config) -> Vec<[String; 2]> {

@@ -29,22 +29,38 @@ impl Signals {
     }
 }
 
-/// SIGHUP, as those send it who have changed a file. Whoever listens is not killed by it any more, not even after this
-/// value is dropped; the commands at a terminal do not listen, so that they end when it is closed.
-pub(super) struct Hangups(Signal);
+/// What a running proxy is told beside that: SIGHUP by those who have changed a file, SIGUSR2 by those who have changed
+/// the program. Whoever listens is not killed by them any more, not even after this value is dropped; the commands at a
+/// terminal do not listen, so that they end when it is closed.
+pub(super) struct Wishes {
+    reload: Signal,
+    succeed: Signal,
+}
 
-impl Hangups {
+/// One of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Read everything again.
+    Reload,
+    /// Let a new process take over.
+    Succeed,
+}
+
+impl Wishes {
     /// Listens from now on. Needs a tokio runtime around it.
     ///
     /// # Errors
     ///
     /// When the operating system does not let us.
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self(signal(SignalKind::hangup())?))
+        Ok(Self { reload: signal(SignalKind::hangup())?, succeed: signal(SignalKind::user_defined2())? })
     }
 
     /// Waits for the next one. Several that come at once may be one.
-    pub(super) async fn next(&mut self) {
-        self.0.recv().await;
+    pub(super) async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.reload.recv() => Wish::Reload,
+            _ = self.succeed.recv() => Wish::Succeed,
+        }
     }
 }

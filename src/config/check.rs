@@ -234,7 +234,7 @@ fn nothing_weak_hides_a_route(draft: &Draft, findings: &mut Findings) {
     for (weak, places) in good(&draft.routes) {
         let example = an_example_of(&weak.host);
         let hidden = good(&draft.routes).find(|(strong, _)| {
-            strong.rules.policy > weak.rules.policy
+            strong.rules.strictness() > weak.rules.strictness()
                 && host_rank(&strong.host) < host_rank(&weak.host)
                 && strong.host.matches(&example)
                 && share_a_method(weak, strong)
@@ -263,7 +263,7 @@ fn no_host_leads_around_a_route(draft: &Draft, findings: &mut Findings) {
     for (strong, places) in good(&draft.routes).filter(|(route, _)| route.rules.policy == Policy::Require) {
         let example = an_example_of(&strong.host);
         let around = good(&draft.routes).find(|(weak, _)| {
-            weak.rules.policy < strong.rules.policy
+            weak.rules.strictness() < strong.rules.strictness()
                 && weak.upstream == strong.upstream
                 && host_rank(&weak.host) < host_rank(&strong.host)
                 && weak.host.matches(&example)
@@ -293,7 +293,7 @@ fn is_made_up_for(draft: &Draft, strong: &Route, host: &HostPattern) -> bool {
     };
     good(&draft.routes).any(|(other, _)| {
         other.host == *host
-            && other.rules.policy >= strong.rules.policy
+            && other.rules.strictness() >= strong.rules.strictness()
             && overlap::covers(&other.path, &strong.path)
             && has_its_methods(other)
     })

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -42,6 +43,7 @@ pub(super) struct Findings {
     /// What unknown keys were probably meant to be.
     meant: Vec<String>,
     hidden: Vec<Range<usize>>,
+    read: Vec<PathBuf>,
 }
 
 /// One thing that was found; its notes and its help are added where it is reported.
@@ -79,7 +81,14 @@ impl Finding {
 impl Findings {
     /// `known` are all keys that there are; they help to tell what somebody meant.
     pub(super) fn new(known: BTreeSet<String>) -> Self {
-        Self { known, asked: BTreeSet::new(), found: Vec::new(), meant: Vec::new(), hidden: Vec::new() }
+        Self {
+            known,
+            asked: BTreeSet::new(),
+            found: Vec::new(),
+            meant: Vec::new(),
+            hidden: Vec::new(),
+            read: Vec::new(),
+        }
     }
 
     /// Notes that the program knows the key at `path`.
@@ -92,6 +101,16 @@ impl Findings {
     /// Whether something was found about the key at `path` already, so that a second complaint would be the same again.
     pub(super) fn speak_of(&self, path: &str) -> bool {
         self.found.iter().any(|finding| finding.spot.key == path)
+    }
+
+    /// Notes that the configuration holds what the file at `path` says.
+    pub(super) fn reads(&mut self, path: &Path) {
+        self.read.push(path.to_owned());
+    }
+
+    /// Those files.
+    pub(super) fn take_read(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.read)
     }
 
     /// Every key that was asked for.

@@ -231,6 +231,7 @@ pub(super) fn grace(section: &mut Section<'_>) -> Duration {
 /// The text of `refusal_page`.
 pub(super) fn refusal_page(section: &mut Section<'_>) -> Option<String> {
     let path = section.path("refusal_page")?;
+    section.findings.reads(&path);
     let error = match std::fs::read(&path).map(String::from_utf8) {
         Ok(Ok(text)) => return Some(text),
         Ok(Err(_)) => "it is not UTF-8".to_owned(),

@@ -70,7 +70,20 @@ fn rules(section: &mut Section<'_>, policy: Policy) -> Rules {
             )
             .help("write `on_mint_failure = \"refuse\"`");
     }
-    Rules { policy, on_missing, on_mint_failure }
+    let shadow = section.get("shadow", value::flag).unwrap_or(false);
+    if shadow && policy == Policy::Open {
+        section
+            .findings
+            .error(&places.of("shadow"), "nothing is judged on `open`", "says nothing here")
+            .help("take it away, or write `session = \"require\"` beside it");
+    } else if shadow {
+        section
+            .findings
+            .warning(&places.of("shadow"), "this route is in shadow", "NOTHING IS REFUSED on it")
+            .note("it is judged, and the access log says under `shadow` what would have been refused")
+            .help("take it away once the log shows what it should");
+    }
+    Rules { policy, on_missing, on_mint_failure, shadow }
 }
 
 fn on_missing(value: &DeValue<'_>) -> Reading<OnMissing> {

@@ -226,6 +226,7 @@ fn server_name(value: &DeValue<'_>) -> Reading<String> {
 
 fn inspect_authorities(section: &mut Section<'_>, tls: &UpstreamTls) {
     let Some(path) = &tls.ca else { return };
+    section.findings.reads(path);
     let authorities = CertificateDer::pem_file_iter(path).and_then(|found| found.collect::<Result<Vec<_>, _>>());
     let trouble = match authorities {
         Ok(found) if !found.is_empty() => return,

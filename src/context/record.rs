@@ -23,6 +23,8 @@ pub struct Entry {
     pub reading: Option<&'static str>,
     /// What the gate did: `pass`, `mint`, `refuse`, `redirect`, `reload`.
     pub decision: Option<&'static str>,
+    /// What a route in shadow would have answered: a refusal's code, `redirect` or `reload`.
+    pub shadow: Option<&'static str>,
     /// Why: the rule that a refusal fell under, why a visit stayed without a session, or why a page was reloaded.
     pub reason: Option<Cow<'static, str>>,
     /// The verified or minted session.

@@ -99,6 +99,9 @@ impl fmt::Display for Told<'_> {
                 write!(f, "failed    {request}  no session after {} ms: {error}", waited.as_millis())
             }
             Event::MintLimited => write!(f, "limited   {request}  this address has asked for too many sessions"),
+            Event::ConfigReloaded { taken: true } => f.write_str("reloaded  the configuration"),
+            Event::ConfigReloaded { taken: false } => f.write_str("reloaded  nothing: the configuration is wrong"),
+            Event::Shadowed { instead } => write!(f, "shadowed  {request}  passes, and would have got {instead}"),
             Event::Refused { refusal } => write!(
                 f,
                 "refused   {request}  {} {}: {}",

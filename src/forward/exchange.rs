@@ -339,7 +339,9 @@ impl Destination {
 
 /// Whether its route lets nobody in without a session.
 fn is_required(head: &Parts) -> bool {
-    head.extensions.get::<Matched>().is_some_and(|matched| matched.rules.policy == Policy::Require)
+    head.extensions
+        .get::<Matched>()
+        .is_some_and(|matched| matched.rules.policy == Policy::Require && !matched.rules.shadow)
 }
 
 /// Whether an answer of this type is meant to go on.

@@ -175,7 +175,7 @@ mod tests {
     const PREFLIGHT: Facts = Facts { preflight: true, ..FETCH };
 
     fn rules(policy: Policy, on_missing: OnMissing, on_mint_failure: OnMintFailure) -> Rules {
-        Rules { policy, on_missing, on_mint_failure }
+        Rules { policy, on_missing, on_mint_failure, shadow: false }
     }
 
     #[test]

@@ -7,10 +7,9 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HOST, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE};
+use http::header::{CACHE_CONTROL, HOST, HeaderValue, LOCATION};
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::Body;
@@ -18,15 +17,16 @@ use http_body_util::{Either, Full};
 use tower_service::Service;
 
 use crate::context::{Context, Entry};
-use crate::cookie::{Hop, Reading, SetCookies};
+use crate::cookie::{Hop, Reading};
 use crate::event::Event;
-use crate::policy::{OnMintFailure, Policy, Rules};
-use crate::refusal::{Addressee, Code, Refusal};
-use crate::session::{MintError, Session, Source};
+use crate::policy::{Policy, Rules};
+use crate::refusal::{Addressee, Refusal};
+use crate::session::Session;
 
 use super::decision::{Decision, Facts, Takes, decide};
 use super::future::GateFuture;
 use super::layer::Guard;
+use super::mint::mint_and_pass;
 use super::outcome::{Action, Outcome};
 use super::{Gate, reload, response, visit};
 
@@ -77,7 +77,7 @@ where
         if self.gate.config.strip_from_upstream {
             self.gate.jar.strip(request.headers_mut());
         }
-        match decide(&visit.rules, reading, facts) {
+        match visit.heed_shadow(decide(&visit.rules, reading, facts)) {
             Decision::Pass => {
                 // A visit that has no session passes for this reason alone.
                 let withheld = facts.visit && facts.withheld;
@@ -124,13 +124,13 @@ where
 
 /// One request at the gate.
 pub(super) struct Visit {
-    gate: Arc<Gate>,
-    context: Option<Arc<Context>>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) context: Option<Arc<Context>>,
     /// The host where no layer has settled it, as HTTP/2 names it.
-    target: Option<Authority>,
-    client: Option<IpAddr>,
-    rules: Arc<Rules>,
-    outcome: Outcome,
+    pub(super) target: Option<Authority>,
+    pub(super) client: Option<IpAddr>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) outcome: Outcome,
 }
 
 impl Visit {
@@ -187,6 +187,27 @@ impl Visit {
         visit::with_companions(facts, reading, request.headers(), &self.gate.jar)
     }
 
+    /// What is done of what was decided: a route in shadow lets everybody pass, and says so. That a session cannot be had
+    /// is only seen where it is minted.
+    fn heed_shadow<'d>(&self, decision: Decision<'d>) -> Decision<'d> {
+        let instead = match decision {
+            Decision::Redirect(_) => "redirect",
+            Decision::Reload(_) => "reload",
+            Decision::Refuse { code, .. } => code.as_str(),
+            Decision::Pass | Decision::Clear | Decision::Identify | Decision::Mint { .. } => return decision,
+        };
+        if !self.rules.shadow {
+            return decision;
+        }
+        self.shadow(instead);
+        Decision::Pass
+    }
+
+    pub(super) fn shadow(&self, instead: &'static str) {
+        self.note(|entry| entry.shadow = Some(instead));
+        self.tell(&Event::Shadowed { instead });
+    }
+
     fn note_way(&self, decision: &'static str, reason: Option<&'static str>) {
         self.note(|entry| {
             entry.decision = Some(decision);
@@ -194,17 +215,17 @@ impl Visit {
         });
     }
 
-    fn note(&self, fill: impl FnOnce(&mut Entry)) {
+    pub(super) fn note(&self, fill: impl FnOnce(&mut Entry)) {
         if let Some(context) = &self.context {
             context.record.note(fill);
         }
     }
 
-    fn tell(&self, event: &Event<'_>) {
+    pub(super) fn tell(&self, event: &Event<'_>) {
         self.gate.sink.notice(event, self.context.as_deref());
     }
 
-    fn refuse(&self, refusal: &Refusal, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    pub(super) fn refuse(&self, refusal: &Refusal, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let host = self.host(headers);
         let response = self.gate.renderer.render(refusal, &Addressee::new(headers, &host, self.request_id()));
         if self.context.is_none() {
@@ -239,7 +260,7 @@ impl Visit {
     }
 
     /// Tells the guarded service whose request it is.
-    fn hand_on<B>(&mut self, session: Arc<Session>, request: &mut Request<B>) {
+    pub(super) fn hand_on<B>(&mut self, session: Arc<Session>, request: &mut Request<B>) {
         self.outcome.session = Some(Arc::clone(&session));
         request.extensions_mut().insert(session);
     }
@@ -263,59 +284,13 @@ impl Visit {
     }
 
     /// The host as it was settled by the proxy; where the gate is worn without it, as the client wrote it.
-    fn host(&self, headers: &HeaderMap) -> Cow<'static, str> {
+    pub(super) fn host(&self, headers: &HeaderMap) -> Cow<'static, str> {
         match &self.context {
             Some(context) => context.host.clone().into(),
             None => {
                 let named = || Authority::try_from(headers.get(HOST)?.as_bytes()).ok();
                 let authority = self.target.clone().or_else(named);
                 authority.map(|authority| authority.host().to_ascii_lowercase()).unwrap_or_default().into()
-            }
-        }
-    }
-
-    /// A session for this visit, the cookies that carry it, and where it came from.
-    /// When this returns, whoever must have it in writing has it.
-    async fn mint(&self, host: &str, is_browser: bool) -> Result<(Session, SetCookies, Source), NoSession> {
-        let started = self.gate.clock.uptime();
-        if let Some(client) = self.client {
-            self.gate.limiter.take(client, is_browser).map_err(NoSession::Limited)?;
-        }
-        let (session, source) = match self.at_hand() {
-            Some(session) => (session, Source::Pool),
-            None => (self.mint_directly().await?, Source::Direct),
-        };
-        let cookies = self.gate.jar.write(&session, host, self.gate.clock.now()).map_err(MintError::from)?;
-        if let Some(key_id) = cookies.key_id {
-            let waited = self.gate.clock.uptime().saturating_sub(started);
-            let protection = self.gate.jar.protection();
-            let minted = Event::Minted { session: &session, key_id, protection, waited, source };
-            let recorded = self.gate.sink.record(&minted, self.context.as_deref()).await;
-            recorded.map_err(|error| MintError::Unrecorded(error.to_string()))?;
-            self.tell(&minted);
-        }
-        Ok((session, cookies, source))
-    }
-
-    /// A session that was made ahead may have been taken back since, with all that were issued before some moment.
-    fn at_hand(&self) -> Option<Session> {
-        std::iter::from_fn(|| self.gate.provider.at_hand()).find(|session| !self.gate.revocations.is_revoked(session))
-    }
-
-    async fn mint_directly(&self) -> Result<Session, MintError> {
-        let budget = self.gate.config.mint_timeout;
-        // The provider is bound to keep the budget; a visitor is not to wait for one that does not.
-        let minted = tokio::time::timeout(budget, self.unrevoked(budget)).await;
-        minted.unwrap_or(Err(MintError::TimedOut { waited: budget }))
-    }
-
-    /// What the provider gives may have been left over by another visit; one that is made now was not taken back.
-    async fn unrevoked(&self, budget: Duration) -> Result<Session, MintError> {
-        let asked = self.gate.clock.now();
-        loop {
-            let session = self.gate.provider.mint(budget).await?;
-            if session.issued_at >= asked || !self.gate.revocations.is_revoked(&session) {
-                return Ok(session);
             }
         }
     }
@@ -335,7 +310,7 @@ impl Visit {
             response::drop_our_cookies(headers, &self.gate.jar, tell);
         }
         if cookies.is_empty() {
-            if self.rules.policy == Policy::Require {
+            if self.rules.policy == Policy::Require && !self.rules.shadow {
                 response::keep_private(headers);
             }
         } else if response::can_carry_cookie(status) {
@@ -346,84 +321,6 @@ impl Visit {
         }
         response.extensions_mut().insert(self.outcome.clone().around(within.as_ref()));
         response.map(Either::Left)
-    }
-}
-
-/// Why a visit gets no session.
-enum NoSession {
-    Limited(Duration),
-    Failed(MintError),
-}
-
-impl From<MintError> for NoSession {
-    fn from(error: MintError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-async fn mint_and_pass<S, B, R>(
-    mut visit: Visit,
-    otherwise: OnMintFailure,
-    mut inner: S,
-    mut request: Request<B>,
-) -> Result<Response<Either<R, Full<Bytes>>>, S::Error>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
-    let started = visit.gate.clock.uptime();
-    let host = visit.host(request.headers());
-    let minted = visit.mint(&host, visit::has_fetch_metadata(request.headers())).await;
-    let waited = visit.gate.clock.uptime().saturating_sub(started);
-    visit.note(|entry| entry.mint_time = Some(waited));
-    match minted {
-        Ok((session, cookies, source)) => {
-            visit.note(|entry| {
-                entry.decision = Some("mint");
-                entry.mint = Some(source.as_str());
-                entry.session_id = Some(session.id.clone());
-            });
-            // The answer is to be whole: a 304 or 206 could not carry the cookie.
-            for condition in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
-                request.headers_mut().remove(condition);
-            }
-            visit.outcome.action = Action::Mint(source);
-            visit.hand_on(session.into(), &mut request);
-            let response = inner.call(request).await?;
-            Ok(visit.finish(response, cookies.into_iter().collect()))
-        }
-        Err(why) => {
-            let refusal = visit.without_session(&why, waited);
-            match otherwise {
-                OnMintFailure::Pass => {
-                    visit.note(|entry| {
-                        entry.decision = Some("pass");
-                        entry.reason = Some(refusal.reason);
-                    });
-                    let response = inner.call(request).await?;
-                    Ok(visit.finish(response, Vec::new()))
-                }
-                OnMintFailure::Refuse => Ok(visit.refuse(&refusal, request.headers()).map(Either::Right)),
-            }
-        }
-    }
-}
-
-impl Visit {
-    /// What a visit without a session is told, where it is told anything.
-    fn without_session(&self, why: &NoSession, waited: Duration) -> Refusal {
-        match why {
-            NoSession::Limited(wait) => {
-                self.tell(&Event::MintLimited);
-                Refusal::new(Code::TooManySessions, "mint_limit").retry_after(*wait)
-            }
-            NoSession::Failed(error) => {
-                self.tell(&Event::MintFailed { error, waited });
-                self.note(|entry| entry.mint = Some("failed"));
-                // Where nothing better is known, a second: the next attempt is as likely to work as any.
-                let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
-                Refusal::new(Code::SessionUnavailable, error.code()).retry_after(wait)
-            }
-        }
     }
 }
 

@@ -22,33 +22,6 @@ use super::error::{Error, KeyProblem};
 use super::record::{KeyRecord, RingRecord, Role};
 use super::wire::{self, Entry, RingFile, State};
 
-/// What tells one state of a file from another without reading it: another file under its name, or other content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    mode: u32,
-}
-
-impl Fingerprint {
-    /// Of the file that the path leads to, through symbolic links: Kubernetes exchanges a secret by turning one. `None`
-    /// when there is none to be seen.
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            mode: metadata.mode(),
-        })
-    }
-}
-
 /// Reads a ring file.
 ///
 /// # Errors

@@ -1,9 +1,6 @@
 //! A ring file under a running proxy: read again when it has changed, and rotated when its key has become old.
 //!
-//! One step at a time; whoever wires the program calls [`Keeper::look`] again and again. The file is asked how it looks
-//! instead of the kernel being asked to tell: a watch on the folder stays silent on network file systems and bind
-//! mounts, has to be set anew when a folder is exchanged, and brings a thread and a queue that can overflow, all to
-//! learn a second earlier of something that happens every few months.
+//! One step at a time; whoever wires the program calls [`Keeper::look`] again and again.
 
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -12,11 +9,12 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::cookie::{Key, KeyId, KeyRing, SharedRing};
+use crate::fingerprint::Fingerprint;
 use crate::random::Random;
 
 use super::Config;
 use super::error::Error;
-use super::file::{self, Fingerprint};
+use super::file;
 
 /// After a rotation that came to nothing: soon enough for what happens every few months, and rare enough for a log.
 const RETRY: Duration = Duration::from_secs(60);

@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::cookie::Reading;
 use crate::event::{self, Event, Sink};
 use crate::gate::{Gate, GateLayer, GateService, OwnPath};
-use crate::policy::{OnMintFailure, OnMissing, Policy, Rules};
+use crate::policy::{OnMintFailure, Policy, Rules};
 use crate::refusal::{Addressee, Code, Refusal, Renderer};
 use crate::routes::{Matched, OwnPrefix, Table, Unroutable};
 use crate::session::Session;
@@ -130,9 +130,7 @@ impl Own {
             // Where no visit would get a session, a script gets none either: it would open what asks for one.
             Wish::Have if !mints => Rules::of(Policy::Require),
             // Whoever asks for a session has no use for an answer without one.
-            Wish::Have | Wish::SignOut => {
-                Rules { policy: Policy::Issue, on_missing: OnMissing::Refuse, on_mint_failure: OnMintFailure::Refuse }
-            }
+            Wish::Have | Wish::SignOut => Rules { on_mint_failure: OnMintFailure::Refuse, ..Rules::of(Policy::Issue) },
         };
         // The upstream is never looked at: what stands behind this gate is no upstream.
         head.extensions.insert(Matched { pattern: Arc::clone(&self.pattern), rules: Arc::new(rules), upstream: 0 });

@@ -26,9 +26,8 @@ pub struct Redirect {
 
 impl Redirect {
     /// Sends visitors to `https_port`, which is the one that they see.
-    #[must_use]
-    pub fn new(shared: Shared, https_port: u16) -> Self {
-        Self { shared: Arc::new(shared), https_port }
+    pub(super) fn new(shared: Arc<Shared>, https_port: u16) -> Self {
+        Self { shared, https_port }
     }
 
     fn location(&self, context: &Context) -> Result<HeaderValue, Refusal> {

@@ -124,7 +124,7 @@ impl Table {
         let mut strictest: Option<&Entry> = None;
         for method in std::iter::once(method).chain(&capitals).chain(overrides) {
             let entry = self.judge(host, &paths, method)?;
-            if strictest.is_none_or(|found| entry.matched.rules.policy > found.matched.rules.policy) {
+            if strictest.is_none_or(|found| entry.matched.rules.strictness() > found.matched.rules.strictness()) {
                 strictest = Some(entry);
             }
         }
@@ -321,7 +321,7 @@ impl Entry {
             Reverse(count(|segment| matches!(segment, Segment::Literal(_)))),
             self.methods.is_empty(),
             count(|segment| matches!(segment, Segment::AnyNumber)),
-            Reverse(self.matched.rules.policy),
+            Reverse(self.matched.rules.strictness()),
         )
     }
 }

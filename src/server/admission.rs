@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
+
 use super::{Limits, ProxyProtocol};
 use crate::context::Trust;
 
@@ -14,7 +16,7 @@ use crate::context::Trust;
 pub struct Admission {
     connections: usize,
     connections_per_address: usize,
-    trust: Trust,
+    trust: ArcSwap<Trust>,
     open: AtomicUsize,
     /// Touched once when a connection comes and once when it goes, never by a request.
     by_address: Mutex<HashMap<IpAddr, usize>>,
@@ -42,11 +44,16 @@ impl Admission {
         Arc::new(Self {
             connections: limits.connections,
             connections_per_address: limits.connections_per_address,
-            trust,
+            trust: ArcSwap::from_pointee(trust),
             open: AtomicUsize::new(0),
             by_address: Mutex::default(),
             refused: AtomicU64::new(0),
         })
+    }
+
+    /// From now on these are the proxies that are trusted.
+    pub fn trust(&self, trust: Trust) {
+        self.trust.store(Arc::new(trust));
     }
 
     /// How many connections are open, tunnels included.
@@ -64,7 +71,7 @@ impl Admission {
     /// Admits who connects, on a listener that heeds the PROXY protocol so far.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, heeds: ProxyProtocol) -> Result<Permit, Refused> {
         let admitted = self.admit_to_all().and_then(|mut permit| {
-            permit.heeds = if self.trust.covers(peer) { heeds } else { ProxyProtocol::Off };
+            permit.heeds = if self.trust.load().covers(peer) { heeds } else { ProxyProtocol::Off };
             if heeds == ProxyProtocol::Require && permit.heeds == ProxyProtocol::Off {
                 return Err(Refused::Unannounced);
             }
@@ -89,7 +96,7 @@ impl Admission {
     }
 
     fn admit_from(&self, peer: IpAddr) -> Result<Option<IpAddr>, Refused> {
-        if self.trust.covers(peer) {
+        if self.trust.load().covers(peer) {
             return Ok(None);
         }
         let address = counted_as(peer);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{COOKIE, UPGRADE};
+use http::header::{CONNECTION, COOKIE, HeaderValue, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -55,9 +55,10 @@ impl<S: Handler> Service<Request<Incoming>> for Exchanges<S> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let open = Some(Open::unanswered(&self.pulse));
+        let pulse = Arc::clone(&self.pulse);
         if let Some(malformed) = self.malformed(&request) {
             let response = Some(self.service.reject(&malformed, self.connection));
-            return Exchange { answer: Answer::Rejected { response }, open, upgrade: None };
+            return Exchange { answer: Answer::Rejected { response }, open, upgrade: None, pulse };
         }
         let upgrade = self.guard.as_ref().filter(|_| request.headers().contains_key(UPGRADE)).map(Arc::clone);
         let mut request = request.map(|body| Bounded::new(body, self.bounds));
@@ -66,7 +67,7 @@ impl<S: Handler> Service<Request<Incoming>> for Exchanges<S> {
             // An answer may be through before the request's body is: the connection is not idle then.
             request.body_mut().hold(Open::new(&self.pulse));
         }
-        Exchange { answer: Answer::Awaited { future: self.service.call(request) }, open, upgrade }
+        Exchange { answer: Answer::Awaited { future: self.service.call(request) }, open, upgrade, pulse }
     }
 }
 
@@ -85,6 +86,7 @@ pin_project! {
         open: Option<Open>,
         // Whoever waits to hear whether the protocol changes.
         upgrade: Option<Arc<Word>>,
+        pulse: Arc<Pulse>,
     }
 }
 
@@ -110,12 +112,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = match this.answer.project() {
+        let mut response = match this.answer.project() {
             AnswerProjection::Awaited { future } => ready!(future.poll(cx))?,
             AnswerProjection::Rejected { response } => response.take().expect("polled once, since it is ready"),
         };
         if let Some(guard) = this.upgrade.take() {
             guard.decide(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+        }
+        // A 101 says `Connection: upgrade`, and there is no other request behind it anyway.
+        if this.pulse.says_close() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let (open, turn) = (this.open.take().map(Open::answered), streams::turn());
         Poll::Ready(Ok(response.map(|body| Outgoing { body, open, turn })))
@@ -162,8 +168,6 @@ impl<B: Body<Data = Bytes>> Body for Outgoing<B> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -36,7 +36,8 @@ pub(super) enum Phase {
 pub(super) enum Order {
     /// Go on.
     Go,
-    /// End after what is open; a connection that has not yet said anything may still make one request.
+    /// End after what is open. On HTTP/1 a connection may make one more request, which it may have sent by now, and is
+    /// told with the answer that it was the last.
     Drain,
     /// End after what is open.
     Leave,
@@ -105,10 +106,7 @@ impl Pulse {
 
     /// Bytes came.
     pub(super) fn heard(&self) {
-        if matches!(self.phase(), Phase::Fresh | Phase::Idle)
-            && !self.has_open()
-            && !self.multiplexed.load(Ordering::Relaxed)
-        {
+        if matches!(self.phase(), Phase::Fresh | Phase::Idle) && !self.has_open() && !self.is_http2() {
             self.enter(Phase::Head);
         }
     }
@@ -162,14 +160,23 @@ impl Pulse {
         }
     }
 
-    /// Whether to say goodbye now. One that was told to drain finishes reading a head first, so that its request is
-    /// answered.
+    /// Whether to say goodbye now. HTTP/2 says GOAWAY, and names the last request that it answers. HTTP/1 can only say so
+    /// in an answer's head ([`Self::says_close`]): closed while it idles, it would lose the request that is on its way.
     pub(super) fn should_leave(&self) -> bool {
         match self.order() {
             Order::Go => false,
-            Order::Drain => self.has_open() || self.phase() == Phase::Idle,
+            Order::Drain => self.is_http2() && (self.has_open() || self.phase() == Phase::Idle),
             Order::Leave | Order::Close => true,
         }
+    }
+
+    /// Whether an answer is to say `Connection: close` (RFC 9112, section 9.6).
+    pub(super) fn says_close(&self) -> bool {
+        self.order() >= Order::Drain && !self.is_http2()
+    }
+
+    fn is_http2(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
     }
 
     pub(super) fn command(&self, order: Order) {
@@ -367,15 +374,23 @@ mod tests {
         assert!(!fresh.should_leave());
         assert_eq!(told(&now, &fresh), Some((3, Order::Leave)));
 
-        let (_, idle) = pulse(Phase::Idle);
+        // Its next request may be on its way, and is told that it was the last.
+        let (now, idle) = pulse(Phase::Idle);
+        assert!(!idle.says_close());
         idle.command(Order::Drain);
-        assert!(idle.should_leave());
+        assert!(!idle.should_leave() && idle.says_close());
+        assert_eq!(told(&now, &idle), Some((3, Order::Leave)));
+
+        let (_, two) = pulse(Phase::Idle);
+        two.speaks_http2();
+        two.command(Order::Drain);
+        assert!(two.should_leave() && !two.says_close());
 
         let (_, reading) = pulse(Phase::Head);
         reading.command(Order::Drain);
         assert!(!reading.should_leave());
         let _open = Open::new(&reading);
-        assert!(reading.should_leave());
+        assert!(!reading.should_leave() && reading.says_close());
         reading.command(Order::Go);
         assert_eq!(reading.order(), Order::Drain);
     }

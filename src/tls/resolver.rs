@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
@@ -35,17 +34,15 @@ impl BySni {
         Some(this)
     }
 
+    /// What a client is shown that asks for `name`.
+    pub(super) fn resolve(&self, name: Option<&str>) -> Arc<CertifiedKey> {
+        Arc::clone(name.map_or(&self.default, |name| self.choose(name)))
+    }
+
     /// Exact before wildcard; `*` stands for exactly one label (RFC 9525, section 6.3).
     fn choose(&self, name: &str) -> &Arc<CertifiedKey> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let wildcard = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
         self.exact.get(&name).or_else(wildcard).unwrap_or(&self.default)
-    }
-}
-
-impl ResolvesServerCert for BySni {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let key = hello.server_name().map_or(&self.default, |name| self.choose(name));
-        Some(Arc::clone(key))
     }
 }

@@ -51,8 +51,7 @@ fn every_mistake_in_the_files_has_its_own_error() {
     assert!(matches!(key(&text), Err(Error::NoKey { path }) if path == text));
     assert!(matches!(key(&bad_key), Err(Error::BadKey { path, .. }) if path == bad_key));
     assert!(matches!(key(&other.key), Err(Error::KeyMismatch { key, .. }) if key == other.key));
-    let nothing = Config { min_version: Version::Tls12, certificates: vec![] };
-    assert!(matches!(server_config(&nothing), Err(Error::NoneConfigured)));
+    assert!(matches!(Loaded::read(vec![]), Err(Error::NoneConfigured)));
 }
 
 #[test]
@@ -78,6 +77,35 @@ fn sni_chooses_exactly_then_by_wildcard_then_the_first() {
         let seen = client.connect(&server, asked).unwrap();
         assert_eq!(seen.certificate, first_certificate(&files[shown]), "{asked}");
     }
+}
+
+#[test]
+fn certificates_are_exchanged_as_a_whole_and_a_bad_one_leaves_the_last_good_ones() {
+    let folder = Folder::new();
+    let files = vec![folder.certificate("a", &["a.example"]), folder.certificate("b", &["b.example"])];
+    let mut keeper = Keeper::new(Loaded::read(files.clone()).unwrap());
+    let server = server_config(Version::Tls12, &keeper).unwrap();
+    let shown = |name: &str| Client::new(&[&TLS13]).connect(&server, name).unwrap().certificate;
+    let first = [shown("a.example"), shown("b.example")];
+    assert_eq!(keeper.look(false), Looked::Unchanged);
+
+    let fresh = folder.certificate("fresh", &["b.example"]);
+    fs::rename(&fresh.chain, &files[1].chain).unwrap();
+    assert_eq!(keeper.look(false), Looked::Unchanged, "its key may come in a moment");
+    fs::rename(&fresh.key, &files[1].key).unwrap();
+    assert_eq!(keeper.look(false), Looked::Read);
+    assert_eq!(shown("a.example"), first[0]);
+    assert_ne!(shown("b.example"), first[1]);
+
+    let second = shown("b.example");
+    folder.certificate("a", &["a.example"]);
+    folder.file("b.key", "no key");
+    assert_eq!(
+        [keeper.look(false), keeper.look(false), keeper.look(false)],
+        [Looked::Unchanged, Looked::Broken, Looked::Unchanged]
+    );
+    assert_eq!([shown("a.example"), shown("b.example")], [first[0].clone(), second], "all or none");
+    assert_eq!(keeper.look(true), Looked::Broken, "who asks is told again");
 }
 
 #[test]
@@ -134,7 +162,7 @@ fn the_key_exchange_withstands_quantum_computers_where_the_client_can() {
 }
 
 fn config(min_version: Version, certificates: Vec<CertificateFiles>) -> Arc<ServerConfig> {
-    server_config(&Config { min_version, certificates }).unwrap()
+    server_config(min_version, &Keeper::new(Loaded::read(certificates).unwrap())).unwrap()
 }
 
 fn first_certificate(files: &CertificateFiles) -> CertificateDer<'static> {

@@ -6,6 +6,7 @@
 pub(crate) mod front;
 pub(crate) mod flood;
 pub(crate) mod frames;
+pub(crate) mod house;
 pub(crate) mod plan;
 pub(crate) mod program;
 pub(crate) mod raw;
@@ -30,6 +31,7 @@ use guestpass::event::{Event, Recording, Sink, Unrecorded};
 use guestpass::random::{Random, SystemRandom};
 use tempfile::TempDir;
 
+pub(crate) use self::house::House;
 pub(crate) use self::plan::Plan;
 pub(crate) use self::visitor::Visitor;
 
@@ -144,6 +146,7 @@ impl Sink for Notebook {
             Event::MintFailed { .. } => "mint failed",
             Event::MintLimited => "mint limited",
             Event::Refused { .. } => "refused",
+            Event::Shadowed { .. } => "shadowed",
             Event::UpstreamSetOurCookie { .. } => "upstream set our cookie",
             _ => "something else",
         };

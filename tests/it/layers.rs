@@ -25,7 +25,7 @@ const ROWS: &[&[&str]] = &[
     &["refusal", "hygiene"],
     &["context", "session"],
     &["policy"],
-    &["secret", "clock", "backoff", "body"],
+    &["secret", "clock", "fingerprint", "backoff", "body"],
     &["random"],
 ];
 

@@ -68,7 +68,14 @@ mod access_log;
 /// Whatever the program says, it never tells a secret.
 mod secrets;
 /// What is under way is finished when the program is told to stop.
-mod stop;
+mod drain;
+/// What has changed is read again while requests are under way, whole or not at all.
+mod reload;
+/// A new process takes over, and nobody notices.
+#[cfg(target_os = "linux")]
+mod takeover;
+/// A route in shadow turns nobody away, and says whom it would have.
+mod shadow;
 /// The operator's listener: who may call it, and what the calls do.
 mod admin;
 /// Every mistake in the configuration at once.

@@ -195,6 +195,9 @@ impl Report {
         section.say("policy", entry.policy.map_or("none: no route was met", Policy::as_str));
         section.say("reading", entry.reading.unwrap_or("no cookie was asked for"));
         section.say("decision", entry.decision.unwrap_or("none"));
+        if let Some(instead) = entry.shadow {
+            section.say("shadow", format!("NOTHING IS REFUSED on this route: it would be {instead}"));
+        }
         if let Some(reason) = &entry.reason {
             section.say("because", escaped(reason));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::fingerprint::Fingerprint;
 use crate::random::SystemRandom;
 
 const WHO: &str = "a test";

@@ -1,0 +1,75 @@
+//! What the workers are made of: the parts that outlive a configuration, and those that are made anew of each.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use http::HeaderValue;
+
+use crate::config::Config;
+use crate::cookie::{Jar, SharedRing};
+use crate::forward::{Resolve, Servers, SystemResolver};
+use crate::gate::Gate;
+use crate::pipeline::Own;
+use crate::refusal::Renderer;
+use crate::routes::Table;
+use crate::session::Provider;
+use crate::store::Store;
+
+use super::World;
+
+/// What is handed from one configuration to the next.
+#[derive(Clone, Debug)]
+pub(super) struct Lasting {
+    pub(super) world: World,
+    pub(super) ring: SharedRing,
+    /// With its token, its breaker, its budget, and the sessions that it has ready.
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) store: Store,
+}
+
+/// What the parts of one configuration have learnt, and those of the next go on with.
+#[derive(Clone, Debug)]
+pub(super) struct Learnt {
+    /// How often each address has asked for a session.
+    pub(super) gate: Arc<Gate>,
+    /// How the upstreams' servers fare.
+    pub(super) servers: Arc<Servers>,
+}
+
+/// What every core's pipeline is made of.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) lasting: Lasting,
+    pub(super) learnt: Learnt,
+    pub(super) own: Own,
+    pub(super) routes: Arc<Table>,
+    pub(super) renderer: Renderer,
+    pub(super) hsts: Option<HeaderValue>,
+}
+
+impl Parts {
+    /// Makes them, for a process that begins or one that had others `before`.
+    pub(super) fn new(config: Config, lasting: Lasting, before: Option<&Learnt>) -> Result<Self> {
+        let Lasting { world, ring, provider, store } = &lasting;
+        let (clock, sink) = (Arc::clone(&world.clock), Arc::clone(&world.sink));
+        let organization_id = provider.organization_id().to_owned();
+        let jar = Jar::new(config.cookie.clone(), ring.clone(), organization_id, Arc::clone(&world.random));
+        let renderer = Renderer::new(config.refusal_page.clone());
+        let gate = Gate::new(jar, Arc::clone(provider), config.gate.clone(), renderer.clone(), clock, sink)
+            .with_revocations(Arc::new(store.clone()));
+        let gate = Arc::new(before.into_iter().fold(gate, |gate, before| gate.counting_on(&before.gate)));
+        let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
+        let known = before.map(|before| &*before.servers);
+        let servers = Servers::new(&config.upstreams, Arc::clone(&world.clock), &resolver, known)?;
+        let sink = Arc::clone(&world.sink);
+        Ok(Self {
+            own: Own::new(config.own.clone(), &gate, store.clone(), renderer.clone(), sink),
+            routes: Arc::new(Table::new(config.routes.clone())),
+            hsts: config.hsts.map(|age| format!("max-age={}", age.as_secs()).parse()).transpose()?,
+            learnt: Learnt { gate, servers: Arc::new(servers) },
+            renderer,
+            config,
+            lasting,
+        })
+    }
+}
