@@ -8,9 +8,10 @@ mod keeper;
 mod error;
 
 pub use self::error::{Error, KeyProblem};
-pub use self::file::{change, create, read};
+pub use self::file::{change, create, parse, read};
 pub use self::keeper::{Change, Keeper, Looked};
 pub use self::record::{KeyRecord, LONGEST_SESSION, RingRecord, State};
+pub use self::wire::text;
 
 use std::path::PathBuf;
 use std::time::Duration;

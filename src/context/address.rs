@@ -173,9 +173,9 @@ fn forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
 
 /// The same of `Forwarded` (RFC 7239, section 4): `for` is one of an element's pairs, in quotes where it has a colon.
 fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let of_element = |element| {
-        let mut claims = split(element, ';').into_iter().filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
+    let of_element = |element: &str| {
+        let mut claims = split(element.as_bytes(), b';').into_iter().filter_map(|pair| {
+            let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
             name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
         });
         let (Some(claim), None) = (claims.next(), claims.next()) else { return None };
@@ -184,24 +184,25 @@ fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     elements(headers, FORWARDED.as_str()).into_iter().map(of_element).collect()
 }
 
-/// The members of a list over all lines of a header. A line that is no text has one, which is illegible; empty ones say
-/// nothing (RFC 9110, section 5.6.1).
+/// The members of a list over all lines of a header, empty ones left out, which say nothing (RFC 9110, section 5.6.1).
+/// Each is read by itself: a visitor's own bytes at the left of a line must not make what a proxy has put behind them
+/// illegible.
 fn elements<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
     let lines = headers.get_all(name).iter();
-    let elements = lines.flat_map(|line| split(line.to_str().unwrap_or("?"), ','));
-    elements.map(str::trim).filter(|element| !element.is_empty()).collect()
+    let elements = lines.flat_map(|line| split(line.as_bytes(), b',')).map(<[u8]>::trim_ascii);
+    elements.filter(|element| !element.is_empty()).map(|element| std::str::from_utf8(element).unwrap_or("?")).collect()
 }
 
 /// Splits at `separator`, but not within quotes: a host that a visitor made up may stand there, with another `for=`.
-fn split(text: &str, separator: char) -> Vec<&str> {
+fn split(text: &[u8], separator: u8) -> Vec<&[u8]> {
     let (mut quoted, mut escaped) = (false, false);
-    text.split(|character| {
-        let escapes = quoted && !escaped && character == '\\';
-        if character == '"' && !escaped {
+    text.split(|byte| {
+        let escapes = quoted && !escaped && *byte == b'\\';
+        if *byte == b'"' && !escaped {
             quoted = !quoted;
         }
         escaped = escapes;
-        character == separator && !quoted
+        *byte == separator && !quoted
     })
     .collect()
 }
@@ -333,6 +334,18 @@ mod tests {
             all.extend_from_slice(headers);
             let origin = Origin::of(&head(Version::HTTP_11, "/", &all).headers, connection(peer), &trust);
             assert_eq!(origin.client, expected.parse::<IpAddr>().unwrap(), "{peer} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_is_no_text_does_not_make_illegible_what_a_proxy_has_put_behind_it() {
+        let trust = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()] };
+        for (name, value) in [("x-forwarded-for", &b"\xcb, 198.51.100.1"[..]), ("forwarded", b"\xcb, for=198.51.100.1")]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, http::HeaderValue::from_bytes(value).unwrap());
+            let origin = Origin::of(&headers, connection("10.0.0.1"), &trust);
+            assert_eq!(origin.client, "198.51.100.1".parse::<IpAddr>().unwrap(), "{name}");
         }
     }
 

@@ -46,8 +46,9 @@ pub(super) enum State {
     Retired,
 }
 
-/// The file's text. Written by hand and not by serde, so that no copy of a secret stays behind in a buffer that grew.
-pub(super) fn text(ring: &RingRecord) -> Zeroizing<String> {
+/// The text of a ring file. Written by hand and not by serde, so that no copy of a secret stays behind in a buffer that grew.
+#[must_use]
+pub fn text(ring: &RingRecord) -> Zeroizing<String> {
     let secrets: usize = ring.keys().map(|key| key.secret.expose().len() * 4 / 3).sum();
     // The other fields of an entry take less than 250 bytes.
     let mut text = Zeroizing::new(String::with_capacity(HEAD.len() + secrets + ring.keys().count() * 300));

@@ -7,6 +7,7 @@ pub(crate) mod front;
 pub(crate) mod flood;
 pub(crate) mod frames;
 pub(crate) mod house;
+pub(crate) mod machine;
 pub(crate) mod plan;
 pub(crate) mod program;
 pub(crate) mod raw;
@@ -32,6 +33,7 @@ use guestpass::random::{Random, SystemRandom};
 use tempfile::TempDir;
 
 pub(crate) use self::house::House;
+pub(crate) use self::machine::Machine;
 pub(crate) use self::plan::Plan;
 pub(crate) use self::visitor::Visitor;
 

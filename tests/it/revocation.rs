@@ -1,7 +1,6 @@
 //! What was taken back lets nobody in any more, and ends what it had opened.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
@@ -11,9 +10,6 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use guestpass::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use guestpass::cookie::{self, Jar, Key, KeyId, KeyRing};
-use guestpass::demo::certificate;
-use guestpass::demo::genesys::{self, DEMO_CLIENT, DEMO_ORGANIZATION, DEMO_SECRET, Simulator};
-use guestpass::demo::site::{self, Site};
 use guestpass::event::Everyone;
 use guestpass::gate::{self, Gate, GateLayer};
 use guestpass::random::SystemRandom;
@@ -27,8 +23,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::harness::program::{self, Program};
-use crate::harness::{ANYWHERE, Plan, Town, Visitor};
+use crate::harness::{ANYWHERE, Machine, Plan, Town, Visitor, program};
 use crate::websocket;
 
 const SESSION: &str = "/_guestpass/session";
@@ -202,52 +197,14 @@ async fn a_full_disk_refuses_to_revoke_and_lets_everybody_else_be() {
     assert_eq!(visitor.visit("/account/").await.status, 200);
 }
 
-/// The real program, with a Genesys and a site that outlive it.
-struct Machine {
-    folder: tempfile::TempDir,
-    genesys: Simulator,
-    _site: Site,
-}
-
-impl Machine {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let genesys = Simulator::start(ANYWHERE, genesys::Settings::default()).await.unwrap();
-        let site = Site::start(ANYWHERE, site::Settings::recording()).unwrap();
-        certificate::kept_in(folder.path(), &SystemClock::new()).unwrap();
-        let text = format!(
-            r#"
-            workers = 2
-            listen = [{{ address = "127.0.0.1:0" }}]
-            tls.certificate = [{{ chain = "demo.pem", key = "demo.key" }}]
-            upstream = [{{ name = "site", servers = ["http://{site}"] }}]
-            route = [{{ path = "/account/**", session = "require" }}]
-            log.access = "off"
-            [genesys]
-            base_url = "{genesys}"
-            client_id = "{DEMO_CLIENT}"
-            client_secret = "{DEMO_SECRET}"
-            organization_id = "{DEMO_ORGANIZATION}"
-            "#,
-            site = site.address(),
-            genesys = genesys.base_url(),
-        );
-        std::fs::write(folder.path().join("proxy.toml"), text).unwrap();
-        Self { folder, genesys, _site: site }
-    }
-
-    fn run(&self) -> (Program, SocketAddr) {
-        let mut command = program::command(self.folder.path(), &["run"]);
-        command.env("HMAC_SECRET", "a secret of the environment, long enough");
-        let program = Program::start(command);
-        let address = program.says("listening address=").trim().parse().unwrap();
-        (program, address)
-    }
+/// The real program, which keeps what was revoked in its folder.
+async fn machine() -> Machine {
+    Machine::planned(Plan::default().set("store.path", "state")).await
 }
 
 #[tokio::test]
 async fn it_survives_a_kill_and_a_second_process_follows() {
-    let machine = Machine::new().await;
+    let machine = machine().await;
     let (mut program, address) = machine.run();
     let (mut stays, mut goes) = (Visitor::over_http1(address), Visitor::over_http1(address));
     stays.visit("/").await;
@@ -273,16 +230,16 @@ async fn it_survives_a_kill_and_a_second_process_follows() {
 
 #[tokio::test]
 async fn the_command_line_revokes_at_the_running_proxy() {
-    let machine = Machine::new().await;
-    let file = machine.folder.path().join("proxy.toml");
+    let machine = machine().await;
+    let file = machine.folder().join("proxy.toml");
     // A port that was free a moment ago, since the command must find it in the file.
     let free = std::net::TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{text}\n[admin]\naddress = \"{free}\"\ntoken = \"a-token-of-the-tests\"\n"))
         .unwrap();
     let revoke = |argument: &[&str]| {
-        let mut command = program::command(machine.folder.path(), &["sessions", "revoke"]);
-        command.args(argument).env("HMAC_SECRET", "a secret of the environment, long enough");
+        let mut command = program::command(machine.folder(), &["sessions", "revoke"]);
+        command.args(argument);
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use toml::Table;
 
 use crate::harness::program::{self, Program};
-use crate::harness::{Plan, Town, Visitor, eventually};
+use crate::harness::{Machine, Plan, Town, Visitor, eventually};
 
 const STAGE_FOR: Duration = Duration::from_secs(600);
 
@@ -254,6 +254,32 @@ async fn the_program_follows_its_ring_and_survives_a_broken_one() {
     assert!(!program.complained().contains("secret"), "{}", program.complained());
     program.signal("TERM");
     assert!(program.ends_within(Duration::from_secs(5)).success());
+}
+
+#[tokio::test]
+async fn a_cookie_outlives_a_kill_and_is_good_at_a_second_replica() {
+    for protection in ["signed", "sealed"] {
+        let keys: Table = "file = 'keys.toml'".parse().unwrap();
+        let plan = Plan::default().set("keys", keys).set("cookie.protection", protection);
+        // Two machines, which have nothing in common but the ring.
+        let [here, there] = [Machine::planned(plan.clone()).await, Machine::planned(plan).await];
+        guestpass_keys(here.folder(), &["new", "keys.toml"]);
+        fs::copy(here.folder().join("keys.toml"), there.folder().join("keys.toml")).unwrap();
+        let (mut first, at_first) = here.run();
+        let mut visitor = Visitor::over_http1(at_first);
+        visitor.visit("/").await;
+        let cookie = visitor.cookie.unwrap();
+        let is_good =
+            async |address| Visitor::over_http1(address).holding(&cookie).visit("/account/").await.status == 200;
+        let (_second, at_second) = there.run();
+        assert!(is_good(at_first).await && is_good(at_second).await, "{protection}");
+
+        first.signal("KILL");
+        assert!(!first.ends_within(Duration::from_secs(5)).success());
+        let (_again, at_first) = here.run();
+        assert!(is_good(at_first).await && is_good(at_second).await, "{protection}");
+        assert_eq!((here.genesys.sessions().len(), there.genesys.sessions().len()), (1, 0));
+    }
 }
 
 #[test]

@@ -51,6 +51,26 @@ fn what_is_written_is_read_back_the_same() {
 }
 
 #[test]
+fn a_secret_that_stands_in_a_wrong_place_is_not_repeated() {
+    let secret = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    let right = [("id", "\"k1\""), ("state", "\"signing\""), ("created", "2026-11-22T00:00:00Z"), ("secret", "\"x\"")];
+    let mut messages = Vec::new();
+    for (wrong, _) in right {
+        let value = |name, right: &str| if name == wrong { format!("\"{secret}\"") } else { right.to_owned() };
+        let lines: Vec<String> =
+            right.iter().map(|(name, right)| format!("{name} = {}\n", value(*name, right))).collect();
+        // The secret itself is right where it is: what is wrong then is a name.
+        let more = if wrong == "secret" { format!("\"{secret}\" = 1\n") } else { String::new() };
+        let error = parse(Path::new("keys.toml"), &format!("[[key]]\n{}{more}", lines.concat())).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(secret), "{error}");
+        messages.push(error.to_string());
+    }
+    assert!(messages[0].starts_with("keys.toml:1: key \"…\" "), "{messages:?}");
+    assert!(messages[1].contains("unknown variant `…`, expected one of `signing`"), "{messages:?}");
+    assert!(messages[3].contains("unknown field `…`, expected one of `id`"), "{messages:?}");
+}
+
+#[test]
 fn a_new_ring_is_its_owners_alone_and_overwrites_nothing() {
     let (folder, path) = made();
     let text = fs::read_to_string(&path).unwrap();
