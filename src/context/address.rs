@@ -168,7 +168,10 @@ fn claimed_client(claims: &[Option<IpAddr>], peer: IpAddr, trust: &Trust) -> IpA
 
 /// The chain of `X-Forwarded-For` in the order it was written, `None` for what is no address.
 fn forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    elements(headers, "x-forwarded-for").into_iter().map(address).collect()
+    elements(headers, "x-forwarded-for", |line| line.split(|byte| *byte == b',').collect())
+        .into_iter()
+        .map(address)
+        .collect()
 }
 
 /// The same of `Forwarded` (RFC 7239, section 4): `for` is one of an element's pairs, in quotes where it has a colon.
@@ -181,30 +184,34 @@ fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         let (Some(claim), None) = (claims.next(), claims.next()) else { return None };
         address(claim.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(claim))
     };
-    elements(headers, FORWARDED.as_str()).into_iter().map(of_element).collect()
+    elements(headers, FORWARDED.as_str(), |line| split(line, b',')).into_iter().map(of_element).collect()
 }
 
 /// The members of a list over all lines of a header, empty ones left out, which say nothing (RFC 9110, section 5.6.1).
 /// Each is read by itself: a visitor's own bytes at the left of a line must not make what a proxy has put behind them
 /// illegible.
-fn elements<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
+fn elements<'h>(headers: &'h HeaderMap, name: &str, split: impl Fn(&'h [u8]) -> Vec<&'h [u8]>) -> Vec<&'h str> {
     let lines = headers.get_all(name).iter();
-    let elements = lines.flat_map(|line| split(line.as_bytes(), b',')).map(<[u8]>::trim_ascii);
+    let elements = lines.flat_map(|line| split(line.as_bytes())).map(<[u8]>::trim_ascii);
     elements.filter(|element| !element.is_empty()).map(|element| std::str::from_utf8(element).unwrap_or("?")).collect()
 }
 
 /// Splits at `separator`, but not within quotes: a host that a visitor made up may stand there, with another `for=`.
+/// From the right, where the proxy wrote: a quote that a visitor left open at the left must not swallow it.
 fn split(text: &[u8], separator: u8) -> Vec<&[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(|byte| {
-        let escapes = quoted && !escaped && *byte == b'\\';
+    let (mut parts, mut end, mut quoted) = (Vec::new(), text.len(), false);
+    for (at, byte) in text.iter().enumerate().rev() {
+        let escaped = quoted && at > 0 && text[at - 1] == b'\\';
         if *byte == b'"' && !escaped {
             quoted = !quoted;
+        } else if *byte == separator && !quoted {
+            parts.push(&text[at + 1..end]);
+            end = at;
         }
-        escaped = escapes;
-        *byte == separator && !quoted
-    })
-    .collect()
+    }
+    parts.push(&text[..end]);
+    parts.reverse();
+    parts
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:80`.
@@ -325,7 +332,8 @@ mod tests {
             ("10.0.0.1",  &[("forwarded", "for=198.51.100.1;for=6.6.6.6")],           "10.0.0.1"),
             ("10.0.0.1",  &[("forwarded", "for=198.51.100.1;host=\"x, for=6.6.6.6\"")], "198.51.100.1"),
             ("10.0.0.1",  &[("forwarded", "for=198.51.100.1;host=\"\\\", for=6.6.6.6\"")], "198.51.100.1"),
-            ("10.0.0.1",  &[("forwarded", "for=198.51.100.1;host=\"x, for=6.6.6.6")],  "198.51.100.1"),
+            ("10.0.0.1",  &[("forwarded", "for=\"6.6.6.6, for=198.51.100.1")],         "198.51.100.1"),
+            ("10.0.0.1",  &[("forwarded", "for=6.6.6.6;host=\"x, for=198.51.100.1;host=\"a, b\"")], "198.51.100.1"),
             ("10.0.0.1",  &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "198.51.100.1")], "198.51.100.1"),
             ("10.0.0.1",  &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "unknown")], "10.0.0.1"),
         ];
