@@ -65,6 +65,18 @@ pub fn load(source: &Source) -> Result<KeyRing, Error> {
     }
 }
 
+/// Every key that there is or was, the retired ones too: for what is no cookie and has been signed long ago.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_all(source: &Source) -> Result<Vec<Key>, Error> {
+    match source {
+        Source::Secret { current, previous } => Ok(from_secrets(current, previous.as_ref())?.keys().cloned().collect()),
+        Source::File(path) => Ok(read(path)?.keys().map(KeyRecord::key).collect()),
+    }
+}
+
 fn from_secrets(current: &SecretBytes, previous: Option<&SecretBytes>) -> Result<KeyRing, Error> {
     let signing = from_secret("HMAC_SECRET", current)?;
     // The same secret twice is what a rotation looks like before its first half: no reason to stay down.

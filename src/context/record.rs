@@ -21,6 +21,8 @@ pub struct Entry {
     pub policy: Option<Policy>,
     /// How the cookie was read.
     pub reading: Option<&'static str>,
+    /// Whether a key of ours vouches for the cookie, whatever else is wrong with it.
+    pub hmac_verified: Option<bool>,
     /// What the gate did: `pass`, `mint`, `refuse`, `redirect`, `reload`.
     pub decision: Option<&'static str>,
     /// What a route in shadow would have answered: a refusal's code, `redirect` or `reload`.

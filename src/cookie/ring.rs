@@ -90,18 +90,21 @@ pub struct Key {
     /// HMAC with its key already absorbed: a copy of this state costs less than the two blocks of SHA-256 that every
     /// request would spend on the key again.
     keyed: Hmac<Sha256>,
+    /// The same for the audit trail's key.
+    audit: Hmac<Sha256>,
     /// Shared by a key's copies, so that all of them count their seals together.
     sealer: Arc<Sealer>,
 }
 
 impl Key {
-    /// Derives the signing key and the sealing key from the secret of a ring entry, so that one secret never serves two
-    /// algorithms (RFC 5869, section 3.2: `info` binds the output to its use).
+    /// Derives the signing key, the sealing key and the audit trail's from the secret of a ring entry, so that one secret
+    /// never serves two purposes (RFC 5869, section 3.2: `info` binds the output to its use).
     #[must_use]
     pub fn new(id: KeyId, secret: &SecretBytes) -> Self {
-        let signing = derive(secret, b"guestpass v1 sign");
-        let keyed = Hmac::new_from_slice(signing.as_slice()).expect("HMAC takes a key of any length");
-        Self { id, keyed, sealer: Arc::new(Sealer::new(&derive(secret, b"guestpass v1 seal"))) }
+        let hmac =
+            |info| Hmac::new_from_slice(derive(secret, info).as_slice()).expect("HMAC takes a key of any length");
+        let sealer = Arc::new(Sealer::new(&derive(secret, b"guestpass v1 seal")));
+        Self { id, keyed: hmac(b"guestpass v1 sign"), audit: hmac(b"guestpass v1 audit"), sealer }
     }
 
     /// The key of a secret by itself, as guestpass makes it of `HMAC_SECRET`. Its id depends on the secret, so that a
@@ -121,6 +124,14 @@ impl Key {
     #[must_use]
     pub const fn id(&self) -> KeyId {
         self.id
+    }
+
+    /// HMAC-SHA256 over `parts`, one behind the other, under the key that is for the audit trail alone.
+    #[must_use]
+    pub fn audit_tag(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = self.audit.clone();
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
     }
 
     /// A fresh authenticator under this key.

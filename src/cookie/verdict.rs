@@ -90,6 +90,17 @@ impl Verdict {
         self.key_id
     }
 
+    /// Whether a key of ours vouches for the deciding cookie, whatever else is wrong with it.
+    #[must_use]
+    pub const fn is_authentic(&self) -> bool {
+        match self.reading {
+            Reading::Valid | Reading::Revoked | Reading::Expired | Reading::Conflict => true,
+            // Of another organization, or with claims that are none: the key has vouched before that was seen.
+            Reading::Outdated | Reading::Malformed => self.key_id.is_some(),
+            Reading::Forged | Reading::Absent => false,
+        }
+    }
+
     pub(super) const fn without_session(reading: Reading, key_id: Option<KeyId>) -> Self {
         Self { reading, session: None, key_id }
     }

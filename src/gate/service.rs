@@ -161,6 +161,7 @@ impl Visit {
         let reading = verdict.reading();
         self.note(|entry| {
             entry.reading = Some(reading.as_str());
+            entry.hmac_verified = Some(verdict.is_authentic());
             entry.session_id = verdict.session().map(|session| session.id.clone());
         });
         match (verdict.session(), reading) {

@@ -89,7 +89,7 @@ impl KeyRecord {
         self.signed_until.map(|until| until.plus(LONGEST_SESSION + LATECOMERS))
     }
 
-    fn key(&self) -> Key {
+    pub(super) fn key(&self) -> Key {
         Key::new(self.id, &self.secret)
     }
 }
