@@ -29,8 +29,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_log::AccessLog;
+use crate::audit::{self, Audit};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Watch};
+use crate::cookie::SharedRing;
 use crate::event::{Everyone, Sink};
 use crate::random::{Random, SystemRandom};
 use crate::server::{Admission, Listener};
@@ -76,6 +78,7 @@ pub struct Proxy {
     minting: Option<Background>,
     asking: Asking,
     access_log: Option<AccessLog>,
+    audit: Option<Arc<Audit>>,
 }
 
 /// The two ways of stopping.
@@ -157,6 +160,8 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
     let cores = cores(config.workers);
     let stop = Stop::default();
     let (ring, keeper) = reload::keys(&config.keys, &world)?;
+    let audit = audit(&config, &ring, &world)?;
+    let world = told_to(audit.clone(), world);
     let provider = reload::provider(&config, &world, minting.handle())?;
     let store = Store::open(&config.store, Arc::clone(&world.clock))?;
     let parts = Parts::new(config, Lasting { world, ring, provider, store }, None)?;
@@ -196,6 +201,7 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
         minting: Some(minting),
         asking,
         access_log: Some(access_log),
+        audit,
     })
 }
 
@@ -267,6 +273,9 @@ impl Proxy {
         // A call to Genesys that is still under way can help nobody any more.
         drop(self.minting.take());
         drop(self.access_log.take());
+        if let Some(audit) = self.audit.take() {
+            audit.flush();
+        }
     }
 }
 
@@ -275,6 +284,18 @@ impl Drop for Proxy {
         self.stop.kill.cancel();
         self.join();
     }
+}
+
+fn audit(config: &Config, ring: &SharedRing, world: &World) -> Result<Option<Arc<Audit>>> {
+    let start = |config: &audit::Config| Audit::start(config.clone(), ring.clone(), Arc::clone(&world.clock));
+    Ok(config.audit.as_ref().map(start).transpose()?.map(Arc::new))
+}
+
+/// The same world, in which whoever keeps the books hears of everything first.
+fn told_to(audit: Option<Arc<Audit>>, world: World) -> World {
+    let Some(audit) = audit else { return world };
+    let sink = Everyone(vec![Box::new(audit), Box::new(world.sink)]);
+    World { sink: Arc::new(sink), ..world }
 }
 
 fn bind(config: &Config, certificates: Option<&tls::Keeper>, sockets: &mut Passed) -> Result<Vec<Bound>> {

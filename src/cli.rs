@@ -7,6 +7,7 @@ mod run;
 mod inspect;
 mod keys;
 mod sessions;
+mod audit;
 mod simulate;
 mod signals;
 mod service;
@@ -64,6 +65,8 @@ enum Command {
     /// Take sessions back before their end, at the running proxy
     #[command(subcommand)]
     Sessions(sessions::Arguments),
+    /// Show the audit log, and verify that it is whole
+    Audit(audit::Arguments),
     /// Run one of the demo's parts by itself, for staging and tests
     #[command(subcommand)]
     Simulate(simulate::Arguments),
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Keys(arguments) => keys::run(arguments, &SystemClock::new(), &SystemRandom),
         Command::Sessions(arguments) => sessions::run(arguments),
+        Command::Audit(arguments) => audit::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
     };
     done.unwrap_or_else(|error| {

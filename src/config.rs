@@ -39,6 +39,7 @@ use self::findings::Findings;
 use self::raw::Surroundings;
 use crate::access_log;
 use crate::admin;
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::context::Trust;
 use crate::cookie;
@@ -89,6 +90,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Whose forwarded headers are believed.
     pub trust: Trust,
+    /// What the audit log holds, and where; `None` writes none.
+    pub audit: Option<audit::Config>,
     /// Where the access log goes.
     pub access_log: access_log::Config,
     /// Which of our own messages are worth showing.

@@ -98,6 +98,9 @@ secret = "{secret}"
 [store]
 path = "off"
 
+[audit]
+path = "off"
+
 [[upstream]]
 name = "site"
 servers = ["http://{site}"]

@@ -163,6 +163,7 @@ pub async fn tell_what_happened(sink: &dyn Sink, event: &Event<'_>, context: Opt
     sink.notice(event, context);
 }
 
+/// Whoever is shared listens once for all that hold him.
 impl<S: Sink + ?Sized> Sink for Arc<S> {
     fn notice(&self, event: &Event<'_>, context: Option<&Context>) {
         (**self).notice(event, context);

@@ -99,6 +99,8 @@ pub mod keys;
 pub mod forward;
 
 #[cfg(feature = "proxy")]
+pub mod audit;
+#[cfg(feature = "proxy")]
 pub mod access_log;
 pub mod event;
 pub mod refusal;

@@ -212,6 +212,7 @@ fn keeping_what_stays(old: &Config, new: Config) -> (Config, Vec<&'static str>) 
         ("limits", new.limits != old.limits),
         ("admin", new.admin != old.admin),
         ("store.path", new.store != old.store),
+        ("audit", new.audit != old.audit),
         ("log", (&new.access_log, new.log_level) != (&old.access_log, old.log_level)),
         ("shutdown.grace", new.grace != old.grace),
     ];
@@ -225,6 +226,7 @@ fn keeping_what_stays(old: &Config, new: Config) -> (Config, Vec<&'static str>) 
         limits: old.limits.clone(),
         admin: old.admin.clone(),
         store: old.store.clone(),
+        audit: old.audit.clone(),
         access_log: old.access_log.clone(),
         log_level: old.log_level,
         grace: old.grace,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::audit::Mode;
 use crate::cli::{EX_CONFIG, environment, takes_colour};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Problems};
@@ -133,7 +134,14 @@ fn process_rows(config: &Config) -> Vec<[String; 2]> {
         let what = if admin.token.is_some() { "the operator, who brings the token" } else { "health only: no token" };
         [admin.address.to_string(), what.to_owned()]
     });
-    [own, store].into_iter().chain(admin).collect()
+    let audit = config.audit.iter().map(|audit| {
+        let what = match audit.mode {
+            Mode::BestEffort => "the audit log; what cannot be written is counted",
+            Mode::Required => "the audit log; no session leaves without its line on disk",
+        };
+        [audit.path.display().to_string(), what.to_owned()]
+    });
+    [own, store].into_iter().chain(audit).chain(admin).collect()
 }
 
 fn route_row(route: &Route, config: &Config) -> [String; 2] {
@@ -223,9 +231,10 @@ sessions
   made by  https://api.mypurecloud.com for the organization organization
   kept in  the cookie genesys_session, signed with the secret
 the process
-  /_guestpass/**  answered here, never forwarded
-  state           revocations, for this machine alone: processes on others do not share them
-  127.0.0.1:9180  the operator, who brings the token
+  /_guestpass/**     answered here, never forwarded
+  state              revocations, for this machine alone: processes on others do not share them
+  audit/session.log  the audit log; what cannot be written is counted
+  127.0.0.1:9180     the operator, who brings the token
 ";
         assert_eq!(summary(text), expected);
     }

@@ -15,6 +15,7 @@ use super::value;
 use super::visitor::{self, Session};
 use crate::access_log;
 use crate::admin;
+use crate::audit;
 use crate::context::Trust;
 use crate::cookie;
 use crate::forward::Upstream;
@@ -51,6 +52,7 @@ pub(super) struct Draft {
     pub(super) upstreams: Vec<Entry<Upstream>>,
     pub(super) routes: Vec<Entry<Route>>,
     pub(super) trust: Trust,
+    audit: Option<audit::Config>,
     access_log: access_log::Config,
     log_level: tracing::Level,
     grace: Duration,
@@ -81,6 +83,7 @@ impl Draft {
         let upstreams = root.each("upstream", upstream::upstream);
         let routes = root.each("route", |section| site::route(section, &upstreams));
         let trust = root.table("trust", front::trust);
+        let audit = root.table("audit", process::audit);
         let (access_log, log_level) = root.table("log", front::log);
         let grace = root.table("shutdown", front::grace);
         root.end();
@@ -103,6 +106,7 @@ impl Draft {
             upstreams,
             routes,
             trust,
+            audit,
             access_log,
             log_level,
             grace,
@@ -145,6 +149,7 @@ impl Draft {
             upstreams: values(self.upstreams)?,
             routes: values(self.routes)?,
             trust: self.trust,
+            audit: self.audit,
             access_log: self.access_log,
             log_level: self.log_level,
             grace: self.grace,

@@ -1,12 +1,14 @@
-//! The sections about the process itself: `own`, `store`, `admin`.
+//! The sections about the process itself: `own`, `store`, `admin`, `audit`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use toml::de::DeValue;
 
 use super::raw::Section;
 use super::value::{self, Unfit};
 use crate::admin;
+use crate::audit::{self, ClientAddress, Mode};
 use crate::routes::OwnPrefix;
 use crate::secret::SecretText;
 use crate::store::Place;
@@ -16,6 +18,21 @@ const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 
 /// What nobody guesses over a network, 64 bits in hexadecimal.
 const SHORTEST_TOKEN: usize = 16;
+
+/// Some three hundred thousand lines: what an editor still opens.
+const AUDIT_SIZE: u64 = 100 * 1024 * 1024;
+
+/// Smaller files would be all openings.
+const SMALLEST_AUDIT: u64 = 64 * 1024;
+
+/// A terabyte: who wants one file means this.
+const LARGEST_AUDIT: u64 = 1 << 40;
+
+/// Four times the rest of a line.
+const LONGEST_COMPLIANCE: usize = 1_024;
+
+/// A gigabyte, of the size above.
+const AUDIT_FILES: usize = 10;
 
 /// `[own]`.
 pub(super) fn own(section: &mut Section<'_>) -> OwnPrefix {
@@ -60,6 +77,49 @@ pub(super) fn admin(section: &mut Section<'_>) -> admin::Config {
             .help("write \"127.0.0.1:9180\" or \"[::1]:9180\", and reach it through a tunnel such as ssh's");
     }
     admin::Config { address, token }
+}
+
+/// `[audit]`; `None` writes none.
+pub(super) fn audit(section: &mut Section<'_>) -> Option<audit::Config> {
+    let folder = section.surroundings.folder;
+    let path = section.get("path", |value| match value::text(value)?.as_str() {
+        "off" => Ok(None),
+        path if Path::new(path).file_name().is_some() && !path.ends_with('/') => Ok(Some(folder.join(path))),
+        _ => Err(Unfit::new("is no file's name", "expected a file").help("write \"audit/session.log\", or \"off\"")),
+    });
+    let mode = section.get("mode", value::one_of(&[("best_effort", Mode::BestEffort), ("required", Mode::Required)]));
+    let compliance = section.optional("compliance", compliance);
+    let client_address = section.get(
+        "client_address",
+        value::one_of(&[
+            ("full", ClientAddress::Full),
+            ("truncated", ClientAddress::Truncated),
+            ("none", ClientAddress::None),
+        ]),
+    );
+    let max_size = section.get("max_size", value::size(SMALLEST_AUDIT..=LARGEST_AUDIT));
+    // The one that is written, and the one before it.
+    let keep = section.get("keep", value::number(2..=100_000));
+    let path = path.unwrap_or_else(|| Some(folder.join("audit/session.log")))?;
+    Some(audit::Config {
+        path,
+        mode: mode.unwrap_or_default(),
+        compliance,
+        client_address: client_address.unwrap_or_default(),
+        max_size: max_size.unwrap_or(AUDIT_SIZE),
+        keep: keep.unwrap_or(AUDIT_FILES),
+    })
+}
+
+fn compliance(value: &DeValue<'_>) -> value::Reading<String> {
+    let text = value::text(value)?;
+    if text.len() > LONGEST_COMPLIANCE {
+        let label = format!("these are {} bytes", text.len());
+        return Err(
+            Unfit::new("is too long", label).help(format!("{LONGEST_COMPLIANCE} are the most: it stands on each line"))
+        );
+    }
+    Ok(text)
 }
 
 fn token(value: &DeValue<'_>) -> value::Reading<SecretText> {

@@ -7,6 +7,7 @@ pub(crate) mod front;
 pub(crate) mod flood;
 pub(crate) mod frames;
 pub(crate) mod house;
+pub(crate) mod kills;
 pub(crate) mod machine;
 pub(crate) mod plan;
 pub(crate) mod program;

@@ -24,6 +24,8 @@ mod twins;
 mod genesys_faults;
 /// A session that cannot be recorded is nobody's.
 mod recording;
+/// What happens to a session is written down, and whatever is done to what was written shows.
+mod audit;
 /// When Genesys does not answer, the site stays up.
 mod genesys_down;
 

@@ -1,7 +1,8 @@
 //! The real program on a machine of its own, with a Genesys and a site that outlive it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use guestpass::clock::SystemClock;
@@ -39,9 +40,33 @@ impl Machine {
         self.folder.path()
     }
 
+    /// Something in that folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
     /// One more process of the program, and where it listens.
     pub(crate) fn run(&self) -> (Program, SocketAddr) {
-        let program = Program::start(program::command(self.folder(), &["run"]));
+        Self::started(program::command(self.folder(), &["run"]))
+    }
+
+    /// The same, but it is told when a file may grow no more, instead of being ended (setrlimit(2)).
+    pub(crate) fn run_without_sigxfsz(&self) -> (Program, SocketAddr) {
+        let run = program::command(self.folder(), &["run"]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
+        shell.current_dir(self.folder()).env_clear().env("PATH", "/usr/bin:/bin");
+        Self::started(shell)
+    }
+
+    /// Another command of the program, to its end: its exit code, and what it said.
+    pub(crate) fn says(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let Output { status, stdout, stderr } = program::run(self.folder(), arguments);
+        (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+    }
+
+    fn started(command: Command) -> (Program, SocketAddr) {
+        let program = Program::start(command);
         let address = program.says("listening address=").trim().parse().unwrap();
         (program, address)
     }

@@ -69,6 +69,7 @@ impl Plan {
             upstream = [{{ name = "site", servers = ["http://{site}"] }}]
             log.access = "off"
             store.path = "off"
+            audit.path = "off"
             "#,
             chain = certificate.chain.display(),
             key = certificate.key.display(),

@@ -1,0 +1,118 @@
+//! What an event is on a line. Never a token, and of an address no more than the operator wants.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::clock::Clock;
+use crate::context::Context;
+use crate::cookie::Reading;
+use crate::event::Event;
+use crate::refusal::Code;
+use crate::store::Revocation;
+
+use super::wire::Line;
+use super::{ClientAddress, Config};
+
+/// The one event whose reason is what the visitor had come with.
+const MINTED: &str = "session.minted";
+
+/// A line that only lacks its place in the chain.
+#[derive(Debug)]
+pub(super) struct Draft(pub(super) Line);
+
+impl Draft {
+    /// The line of `event`, if it has one.
+    pub(super) fn of(event: &Event<'_>, context: Option<&Context>, config: &Config, clock: &dyn Clock) -> Option<Self> {
+        let line = said(event, context)?;
+        let mut line = Line { timestamp: clock.now().to_string(), compliance: config.compliance.clone(), ..line };
+        if let Some(context) = context {
+            line.request_id = Some(context.request_id.to_string());
+            line.client_address = shown(context.client, config.client_address);
+            line.latency_ms = line.latency_ms.or_else(|| Some(millis(clock.uptime().saturating_sub(context.received))));
+            // What the gate has found, not what the event suggests.
+            context.record.note(|entry| {
+                line.cookie_valid = entry.reading.map(|reading| reading == Reading::Valid.as_str());
+                if line.event == MINTED {
+                    line.reason = entry.reading.map(str::to_owned);
+                }
+                line.hmac_verified = entry.hmac_verified;
+            });
+        }
+        Some(Self(line))
+    }
+
+    /// A line about the trail itself.
+    pub(super) fn of_the_trail(event: &str, clock: &dyn Clock) -> Line {
+        Line { timestamp: clock.now().to_string(), event: event.to_owned(), ..Line::default() }
+    }
+}
+
+/// What the event alone says.
+fn said(event: &Event<'_>, context: Option<&Context>) -> Option<Line> {
+    let named = |event: &str| Line { event: event.to_owned(), ..Line::default() };
+    Some(match event {
+        Event::Minted { session, key_id, waited, source, .. } => Line {
+            session_id: Some(session.id.clone()),
+            key_version: Some(key_id.to_string()),
+            latency_ms: Some(millis(*waited)),
+            source: Some(source.as_str().to_owned()),
+            ..named(MINTED)
+        },
+        Event::MintFailed { error, waited } => Line {
+            reason: Some(error.code().to_owned()),
+            latency_ms: Some(millis(*waited)),
+            ..named("session.refused")
+        },
+        Event::MintLimited => Line { reason: Some("mint_limit".to_owned()), ..named("session.refused") },
+        Event::Revoked { revocation } => {
+            // In nobody's request it is the operator who asks.
+            let reason = if context.is_some() { "sign_out" } else { "operator" };
+            let (session_id, issued_before) = match revocation {
+                Revocation::Session { id, .. } => (Some(id.clone()), None),
+                Revocation::IssuedBefore(moment) => (None, Some(moment.to_string())),
+            };
+            Line { session_id, issued_before, reason: Some(reason.to_owned()), ..named("session.revoked") }
+        }
+        Event::CookieRejected { reading, key_id, .. } => Line {
+            reason: Some(reading.as_str().to_owned()),
+            key_version: key_id.map(|id| id.to_string()),
+            ..named("cookie.rejected")
+        },
+        Event::Conflicted { .. } => Line { reason: Some("conflict".to_owned()), ..named("cookie.rejected") },
+        Event::Refused { refusal } if is_the_gates(refusal.code) => {
+            Line { reason: Some(refusal.code.as_str().to_owned()), ..named("access.refused") }
+        }
+        Event::KeyRotated { from, to } => Line {
+            key_version: Some(to.to_string()),
+            key_version_before: Some(from.to_string()),
+            ..named("key.rotated")
+        },
+        Event::ConfigReloaded { taken } => {
+            Line { reason: Some(if *taken { "taken" } else { "wrong" }.to_owned()), ..named("config.reloaded") }
+        }
+        Event::KeyRetired { key_id } => Line { key_version: Some(key_id.to_string()), ..named("key.retired") },
+        _ => return None,
+    })
+}
+
+/// Whether a refusal is about somebody's session.
+const fn is_the_gates(code: Code) -> bool {
+    matches!(code, Code::SessionRequired | Code::SessionInvalid | Code::SessionUnavailable | Code::TooManySessions)
+}
+
+fn shown(client: IpAddr, how: ClientAddress) -> Option<String> {
+    let bits = match (how, client) {
+        (ClientAddress::None, _) => return None,
+        (ClientAddress::Full, _) => return Some(client.to_string()),
+        (ClientAddress::Truncated, IpAddr::V4(_)) => 24,
+        (ClientAddress::Truncated, IpAddr::V6(_)) => 48,
+    };
+    IpNet::new(client, bits).ok().map(|net| net.network().to_string())
+}
+
+/// To the microsecond: what is finer is noise.
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
