@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::event::Sink;
 
 /// How often the buffers are emptied: soon enough for somebody who watches.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
@@ -80,13 +81,23 @@ pub struct AccessLog {
     writer: Option<JoinHandle<()>>,
 }
 
-/// One core's end of it.
+/// One core's end of it. It also tells whoever listens that a request has ended, log or no log.
 #[derive(Clone, Debug)]
-pub struct CoreLog {
-    buffer: Option<Arc<Mutex<Vec<u8>>>>,
-    shared: Option<Arc<Shared>>,
+pub struct CoreLog(Arc<Core>);
+
+#[derive(Debug)]
+struct Core {
+    output: Option<Output>,
     format: Format,
     clock: Arc<dyn Clock>,
+    sink: Arc<dyn Sink>,
+}
+
+/// Where a core's lines go.
+#[derive(Debug)]
+struct Output {
+    buffer: Arc<Mutex<Vec<u8>>>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug, Default)]
@@ -117,15 +128,15 @@ impl AccessLog {
         Ok(Self { shared: Some(shared), format: config.format, clock, writer })
     }
 
-    /// An end for one more core.
+    /// An end for one more core, whose requests `sink` is told of.
     #[must_use]
-    pub fn core(&self) -> CoreLog {
-        let buffer = self.shared.as_ref().map(|shared| {
+    pub fn core(&self, sink: Arc<dyn Sink>) -> CoreLog {
+        let output = self.shared.as_ref().map(|shared| {
             let buffer = Arc::default();
             lock(&shared.buffers).push(Arc::clone(&buffer));
-            buffer
+            Output { buffer, shared: Arc::clone(shared) }
         });
-        CoreLog { buffer, shared: self.shared.clone(), format: self.format, clock: Arc::clone(&self.clock) }
+        CoreLog(Arc::new(Core { output, format: self.format, clock: Arc::clone(&self.clock), sink }))
     }
 }
 
@@ -140,15 +151,15 @@ impl Drop for AccessLog {
     }
 }
 
-impl CoreLog {
+impl Core {
     /// Adds what `write` puts into the buffer, which is one whole line.
     fn add(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        let (Some(buffer), Some(shared)) = (&self.buffer, &self.shared) else { return };
-        let mut buffer = lock(buffer);
+        let Some(output) = &self.output else { return };
+        let mut buffer = lock(&output.buffer);
         if buffer.len() < BUFFER_LIMIT {
             write(&mut buffer);
         } else {
-            shared.dropped.fetch_add(1, Ordering::Relaxed);
+            output.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

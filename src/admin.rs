@@ -1,44 +1,52 @@
-//! The operator's own listener: whether we live, and what is to be changed while we run.
+//! The operator's own listener: whether we live, how we fare, and what is to be changed while we run.
 //!
-//! It is no part of the site and speaks HTTP/1.1 on loopback alone, in the clear. Calls that change something need the
-//! admin token; without a configured one there are none. A page in the operator's browser must not reach it through a
-//! name that its author has pointed here (DNS rebinding), so only our own address is taken for a host.
+//! It is no part of the site. On loopback it speaks in the clear, and whoever is on this machine may look; on any other
+//! address it speaks TLS, and all but the two probes needs the admin token. Calls that change something need it
+//! everywhere: without a configured one there are none.
 
+mod access;
+mod status;
+mod sessions;
 mod wire;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::Service;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::body::Bounded;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::context::{Connection, Malformed, RequestId};
-use crate::event::{self, Event, Sink};
+use crate::event::Sink;
+use crate::metrics::{Format, Metrics};
 use crate::random::Random;
 use crate::refusal::{Addressee, Code, Refusal, Renderer};
 use crate::secret::SecretText;
 use crate::server::{Handler, Limits};
-use crate::store::{LONGEST_SESSION, Revocation, Store};
+use crate::store::Store;
+use crate::tls::{CertificateFiles, Facts};
 
-/// Longer than any id that Genesys makes, and than a cookie could carry.
-const LONGEST_ID: usize = 1_024;
+use self::access::Access;
 
 /// Where the operator is listened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// An address of the loopback.
+    /// Where. Without TLS and a token it is an address of the loopback.
     pub address: SocketAddr,
-    /// What calls that change something must bring.
+    /// What calls that change something must bring, and on any address but loopback all that look.
     pub token: Option<SecretText>,
+    /// What is shown to whoever connects.
+    pub tls: Option<CertificateFiles>,
 }
 
 /// How much of us an operator can take: some scripts and a health check.
@@ -65,6 +73,10 @@ pub struct Handles {
     pub random: Arc<dyn Random>,
     /// Who is told what was changed.
     pub sink: Arc<dyn Sink>,
+    /// What there is to look at.
+    pub metrics: Metrics,
+    /// Cancelled when the proxy stops.
+    pub drain: CancellationToken,
 }
 
 /// The service behind the operator's listener.
@@ -73,17 +85,18 @@ pub struct Admin(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    address: SocketAddr,
-    token: Option<SecretText>,
+    access: Access,
     handles: Handles,
     renderer: Renderer,
 }
 
 impl Admin {
-    /// Answers on `address`, which is the one that is really listened on.
+    /// Answers as `config` says; `certificate` is what the one that is shown says of itself.
     #[must_use]
-    pub fn new(address: SocketAddr, token: Option<SecretText>, handles: Handles) -> Self {
-        Self(Arc::new(Inner { address, token, handles, renderer: Renderer::default() }))
+    pub fn new(config: &Config, certificate: Option<Facts>, handles: Handles) -> Self {
+        let is_loopback = config.address.ip().is_loopback();
+        let access = Access { token: config.token.clone(), certificate, is_loopback };
+        Self(Arc::new(Inner { access, handles, renderer: Renderer::default() }))
     }
 }
 
@@ -107,6 +120,36 @@ impl Handler for Admin {
     }
 }
 
+/// What can be asked.
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Health,
+    Readiness,
+    Metrics,
+    Status,
+    Revoke,
+}
+
+impl Call {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/healthz" => Some(Self::Health),
+            "/readyz" => Some(Self::Readiness),
+            "/metrics" => Some(Self::Metrics),
+            "/status" => Some(Self::Status),
+            "/sessions/revoke" => Some(Self::Revoke),
+            _ => None,
+        }
+    }
+
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Health | Self::Readiness | Self::Metrics | Self::Status => "GET, HEAD",
+            Self::Revoke => "POST",
+        }
+    }
+}
+
 impl Inner {
     fn addressee(&self) -> Addressee {
         let request_id = RequestId::random(&*self.handles.random);
@@ -127,90 +170,46 @@ impl Inner {
     }
 
     async fn judge(&self, request: Request<Bounded<Incoming>>) -> Result<Response<Full<Bytes>>, Refused> {
-        if !self.is_our_host(&request) {
+        if !self.access.is_our_host(&request) {
             return Err(plain(Refusal::new(Code::UnknownHost, "admin: another host")));
         }
-        let not_allowed = |methods| Err((Refusal::new(Code::MethodNotAllowed, "admin: another method"), Some(methods)));
-        match (request.uri().path(), request.method()) {
-            ("/healthz", &(Method::GET | Method::HEAD)) => Ok(answer("text/plain", "ok\n".to_owned())),
-            ("/healthz", _) => not_allowed("GET, HEAD"),
-            ("/sessions/revoke", &Method::POST) => self.revoke(request).await.map_err(plain),
-            ("/sessions/revoke", _) => not_allowed("POST"),
-            _ => Err(plain(Refusal::new(Code::NotFound, "admin: no such call"))),
-        }
-    }
-
-    /// RFC 9110, section 7.2: the target's own authority, if it has one, else `Host`.
-    fn is_our_host<B>(&self, request: &Request<B>) -> bool {
-        let mut said = request.headers().get_all(HOST).iter();
-        let authority = match (request.uri().authority(), said.next(), said.next()) {
-            (Some(authority), _, None) => authority.clone(),
-            (None, Some(host), None) => match host.as_bytes().try_into() {
-                Ok(authority) => authority,
-                Err(_) => return false,
-            },
-            _ => return false,
+        let call = Call::at(request.uri().path());
+        let call = call.ok_or_else(|| plain(Refusal::new(Code::NotFound, "admin: no such call")))?;
+        let is_allowed = match *request.method() {
+            Method::GET | Method::HEAD => !matches!(call, Call::Revoke),
+            Method::POST => matches!(call, Call::Revoke),
+            _ => false,
         };
-        let host = authority.host();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let is_ours = address.map_or_else(|_| host.eq_ignore_ascii_case("localhost"), |ip| ip == self.address.ip());
-        is_ours && authority.port_u16().unwrap_or(80) == self.address.port()
-    }
-
-    async fn revoke(&self, request: Request<Bounded<Incoming>>) -> Result<Response<Full<Bytes>>, Refusal> {
-        self.authorize(request.headers())?;
-        let body = request.into_body().collect().await.map_err(|error| match error {
-            crate::body::Error::TooLarge => Refusal::new(Code::BodyTooLarge, "admin: body").closing(),
-            crate::body::Error::TimedOut => Refusal::new(Code::BodyTimeout, "admin: body").closing(),
-            crate::body::Error::Broken(_) => Refusal::new(Code::BadRequest, "admin: body").closing(),
-        })?;
-        let revocation = self
-            .revocation(&body.to_bytes())
-            .map_err(|why| Refusal::new(Code::BadRequest, "admin: what is to be revoked").detail(why))?;
-        let Handles { store, sink, .. } = &self.handles;
-        store
-            .revoke(revocation.clone())
-            .await
-            .map_err(|error| Refusal::new(Code::StoreUnavailable, "admin: the store").detail(error.to_string()))?;
-        event::tell_what_happened(&**sink, &Event::Revoked { revocation: &revocation }, None).await;
-        match &revocation {
-            Revocation::Session { id, .. } => tracing::info!(session_id = ?id, "the operator revoked a session"),
-            Revocation::IssuedBefore(moment) => tracing::info!(%moment, "the operator revoked all issued before"),
+        if !is_allowed {
+            return Err((Refusal::new(Code::MethodNotAllowed, "admin: another method"), Some(call.methods())));
         }
-        let revoked = wire::Revoked { kept_until: revocation.until().to_string() };
-        Ok(answer("application/json", serde_json::to_string(&revoked).expect("one text always makes JSON")))
+        self.act(call, request).await.map_err(plain)
     }
 
-    fn authorize(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let Some(token) = &self.token else {
-            return Err(Refusal::new(Code::AdminTokenMissing, "admin: no token is configured"));
-        };
-        let said = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
-        match said {
-            Some((scheme, said))
-                if scheme.eq_ignore_ascii_case("bearer") && SecretText::new(said.trim().to_owned()) == *token =>
-            {
-                Ok(())
+    async fn act(&self, call: Call, request: Request<Bounded<Incoming>>) -> Result<Response<Full<Bytes>>, Refusal> {
+        let Handles { metrics, drain, .. } = &self.handles;
+        match call {
+            Call::Health => Ok(answer("text/plain", "ok\n".to_owned())),
+            Call::Readiness => {
+                let deep = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "deep"));
+                match &status::obstacles(metrics, drain.is_cancelled(), deep)[..] {
+                    [] => Ok(answer("text/plain", "ready\n".to_owned())),
+                    obstacles => Err(Refusal::new(Code::NotReady, "admin: not ready").detail(obstacles.join("; "))),
+                }
             }
-            _ => Err(Refusal::new(Code::AdminTokenRequired, "admin: another token")),
-        }
-    }
-
-    fn revocation(&self, body: &[u8]) -> Result<Revocation, String> {
-        let revoke: wire::Revoke = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        let now = self.handles.clock.now();
-        match (revoke.session_id, revoke.issued_before) {
-            (Some(id), None) if (1..=LONGEST_ID).contains(&id.len()) => {
-                Ok(Revocation::Session { id, until: now.plus(LONGEST_SESSION) })
+            Call::Metrics => {
+                self.access.may_look(request.headers())?;
+                let format = Format::preferred(&accepted(request.headers()));
+                Ok(answer(format.content_type(), metrics.write(format)))
             }
-            (Some(_), None) => Err(format!("session_id has 1 to {LONGEST_ID} bytes")),
-            (None, Some(text)) => match Timestamp::from_rfc3339(&text) {
-                // It would take back every session as soon as it is made.
-                Some(moment) if moment > now => Err(format!("issued_before is in the future: it is {now}")),
-                Some(moment) => Ok(Revocation::IssuedBefore(moment)),
-                None => Err("issued_before is an RFC 3339 date and time, such as 2026-11-22T00:00:00Z".to_owned()),
-            },
-            _ => Err("either session_id or issued_before is needed".to_owned()),
+            Call::Status => {
+                self.access.may_look(request.headers())?;
+                Ok(json(&status::status(metrics, drain.is_cancelled())))
+            }
+            Call::Revoke => {
+                self.access.may_change(request.headers())?;
+                Ok(json(&sessions::revoke(&self.handles, request.into_body()).await?))
+            }
         }
     }
 }
@@ -220,6 +219,15 @@ type Refused = (Refusal, Option<&'static str>);
 
 fn plain(refusal: Refusal) -> Refused {
     (refusal, None)
+}
+
+/// Several fields say the same as one with commas (RFC 9110, section 5.2).
+fn accepted(headers: &HeaderMap) -> String {
+    headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",")
+}
+
+fn json(body: &impl Serialize) -> Response<Full<Bytes>> {
+    answer("application/json", serde_json::to_string(body).expect("text, numbers and lists always make JSON"))
 }
 
 fn answer(content_type: &'static str, body: String) -> Response<Full<Bytes>> {

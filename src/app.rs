@@ -159,15 +159,17 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
 
     let cores = cores(config.workers);
     let stop = Stop::default();
+    let (metrics, world) = operator::counted(&config, world);
     let (ring, keeper) = reload::keys(&config.keys, &world)?;
     let audit = audit(&config, &ring, &world)?;
     let world = told_to(audit.clone(), world);
     let provider = reload::provider(&config, &world, minting.handle())?;
     let store = Store::open(&config.store, Arc::clone(&world.clock))?;
-    let parts = Parts::new(config, Lasting { world, ring, provider, store }, None)?;
+    let parts = Parts::new(config, Lasting { world, ring, provider, store, metrics }, None)?;
     let admission = Admission::new(&parts.config.limits, parts.config.trust.clone());
+    let sink = || Arc::clone(&parts.lasting.world.sink);
     // All of them are made before the first one starts, so that a failure leaves nothing running.
-    let made = (0..cores).map(|_| Worker::new(&parts, &bound, &admission, access_log.core(), stop.clone()));
+    let made = (0..cores).map(|_| Worker::new(&parts, &bound, &admission, access_log.core(sink()), stop.clone()));
     let (made, cores): (Vec<_>, Vec<_>) = made.collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let operator = operator::listen(&parts, &stop, &minting, &mut sockets)?;
     let workers = made.into_iter().enumerate().map(|(core, worker)| worker.start(core)).collect::<Result<_>>()?;

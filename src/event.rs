@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use crate::context::Context;
+use crate::context::{Context, Entry};
 use crate::cookie::{KeyId, Protection, Reading};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
@@ -77,6 +77,15 @@ pub enum Event<'a> {
     Shadowed {
         /// What it would have got: a refusal's code, `redirect` or `reload`.
         instead: &'static str,
+    },
+    /// A request was answered to its end, or given up before it. Told of every one that the proxy could read, last of all.
+    Answered {
+        /// The answer's status; 499 where the client left before there was one.
+        status: u16,
+        /// From the request's head to the answer's last byte.
+        duration: Duration,
+        /// What the layers have noted down.
+        entry: &'a Entry,
     },
     /// The request went no further.
     Refused {

@@ -11,6 +11,7 @@ mod nonce;
 mod budget;
 mod breaker;
 mod answer;
+mod figures;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::secret::SecretText;
 
+pub use figures::{BreakerState, Figures};
 pub use rest::Rest;
 
 /// How long Genesys lets a session last, in seconds.

@@ -9,7 +9,7 @@ mod error;
 
 pub use self::error::{Error, KeyProblem};
 pub use self::file::{change, create, parse, read};
-pub use self::keeper::{Change, Keeper, Looked};
+pub use self::keeper::{Change, Keeper, Looked, SharedRecord};
 pub use self::record::{KeyRecord, LONGEST_SESSION, RingRecord, State};
 pub use self::wire::text;
 

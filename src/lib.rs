@@ -76,6 +76,8 @@ pub mod app;
 pub mod config;
 #[cfg(feature = "proxy")]
 pub mod admin;
+#[cfg(feature = "proxy")]
+pub mod metrics;
 
 #[cfg(feature = "proxy")]
 pub mod server;

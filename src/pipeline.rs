@@ -61,6 +61,8 @@ pub struct Shared {
     pub own: Own,
     /// Which way a request goes.
     pub routes: Arc<Table>,
+    /// Under which number whoever counts knows each route, by its place.
+    pub slots: Arc<[usize]>,
     /// Headers that pass although upstreams mistake them for the path, for each upstream.
     pub keep_headers: Vec<Vec<HeaderName>>,
     /// `Strict-Transport-Security`, where the operator wants it (RFC 6797).
@@ -217,6 +219,7 @@ impl Shared {
         let matched = self.routes.find(&context.host, head.uri.path(), &head.method, &overrides)?;
         context.record.note(|entry| {
             entry.route = Some(matched.pattern.to_string().into());
+            entry.slot = self.slots.get(matched.place).copied();
             entry.policy = Some(matched.rules.policy);
         });
         let keep = self.keep_headers.get(matched.upstream).map_or(&[][..], Vec::as_slice);

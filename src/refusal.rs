@@ -63,11 +63,41 @@ pub enum Code {
     AdminTokenRequired,
     /// It cannot be written down, and so not be promised.
     StoreUnavailable,
+    /// The proxy runs, and cannot do its work as it stands.
+    NotReady,
     /// Something broke on our side.
     Internal,
 }
 
+const _: () = assert!(Code::ALL.len() == Code::Internal as usize + 1, "Code::ALL lacks one");
+
 impl Code {
+    /// All of them, each at its own place as a number.
+    pub const ALL: [Self; 22] = [
+        Self::SessionRequired,
+        Self::SessionInvalid,
+        Self::SessionUnavailable,
+        Self::TooManySessions,
+        Self::BadPath,
+        Self::BadRequest,
+        Self::HeadTooLarge,
+        Self::UnknownHost,
+        Self::UpstreamUnreachable,
+        Self::UpstreamTimeout,
+        Self::UpstreamInvalid,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::UpgradeRefused,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::CrossOrigin,
+        Self::AdminTokenMissing,
+        Self::AdminTokenRequired,
+        Self::StoreUnavailable,
+        Self::NotReady,
+        Self::Internal,
+    ];
+
     /// The stable word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -132,6 +162,7 @@ impl Code {
             Self::StoreUnavailable => {
                 ("store_unavailable", StatusCode::SERVICE_UNAVAILABLE, "That cannot be written down right now")
             }
+            Self::NotReady => ("not_ready", StatusCode::SERVICE_UNAVAILABLE, "The proxy is not ready"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here"),
         }
     }

@@ -64,6 +64,8 @@ pub enum EncodedSeparators {
 pub struct Matched {
     /// The path pattern as configured; `/**` for the implied one.
     pub pattern: Arc<str>,
+    /// Its place in the configuration; the implied one's is behind the last.
+    pub place: usize,
     /// What the gate does.
     pub rules: Arc<Rules>,
     /// Which upstream, as its place in the configuration.

@@ -200,7 +200,7 @@ impl<'a, S: Handler> Core<'a, S> {
         Self {
             server,
             service,
-            protocols: Arc::new(Protocols::new(server.tls.clone(), &server.limits)),
+            protocols: Arc::new(Protocols::new(server.tls.clone(), &server.limits, Arc::clone(&server.admission))),
             complaints: Complaints::every(COMPLAINT_INTERVAL, sweeper.interval()),
             sweeper,
             paused: false,

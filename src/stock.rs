@@ -43,6 +43,17 @@ pub struct Config {
     pub per_second: u32,
 }
 
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Sessions that wait for their visitor, those included that one has left behind.
+    pub kept: usize,
+    /// Sessions that are being made ahead.
+    pub under_way: usize,
+    /// [`Config::size`].
+    pub size: usize,
+}
+
 /// Sessions for the gate: those that are there first, else freshly minted ones.
 ///
 /// ```
@@ -79,6 +90,12 @@ impl Stock {
     #[must_use]
     pub fn new(provider: Arc<dyn Provider>, runtime: Handle, clock: Arc<dyn Clock>, config: Config) -> Self {
         Self { provider, runtime, clock, pool: Arc::new(Mutex::new(Pool::new(config))) }
+    }
+
+    /// How much there is now.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.pool().level()
     }
 
     /// Touched by visits that have no session, for moments in which nothing is waited for.

@@ -6,7 +6,7 @@ mod certificate;
 mod resolver;
 mod keeper;
 
-pub use self::keeper::{Keeper, Loaded, Looked};
+pub use self::keeper::{Keeper, Loaded, Looked, SharedFacts};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +53,15 @@ pub struct Facts {
     pub names: Vec<String>,
     /// Until when it is good.
     pub not_after: Timestamp,
+}
+
+impl Facts {
+    /// Whether it is for this host, in lower case; `*` stands for exactly one label (RFC 9525, section 6.3).
+    #[must_use]
+    pub fn are_for(&self, host: &str) -> bool {
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        self.names.iter().any(|name| name == host || name.strip_prefix("*.").is_some_and(|below| Some(below) == parent))
+    }
 }
 
 /// Why a certificate cannot be used.

@@ -1,6 +1,6 @@
 //! One exchange, from its head until its response has ended, and the line that is made of it.
 //!
-//! The line is written when the response's body is dropped, which happens once in every case: after its end, when the
+//! The line is written, and the end told, when the response's body is dropped, which happens once in every case: after its end, when the
 //! client goes away, and when the request is given up before there was a response.
 
 use std::fmt;
@@ -18,6 +18,7 @@ use pin_project_lite::pin_project;
 use crate::body::Count;
 use crate::clock::Timestamp;
 use crate::context::{Context, Entry};
+use crate::event::Event;
 use crate::policy::Policy;
 
 use super::wire::Line;
@@ -52,16 +53,18 @@ impl Exchange {
         response.map(|body| LoggedBody { body, exchange: self })
     }
 
-    fn write(&self) {
-        let entry = self.context.record.take();
-        self.log.add(|buffer| match self.log.format {
-            Format::Json => self.json(&entry, buffer),
-            Format::Text => self.text(&entry, buffer),
+    fn end(&self) {
+        let (core, entry, duration) = (&*self.log.0, self.context.record.take(), self.duration());
+        let answered = Event::Answered { status: self.status_code(), duration, entry: &entry };
+        core.sink.notice(&answered, Some(&self.context));
+        core.add(|buffer| match core.format {
+            Format::Json => self.json(&entry, duration, buffer),
+            Format::Text => self.text(&entry, duration, buffer),
         });
     }
 
-    fn json(&self, entry: &Entry, buffer: &mut Vec<u8>) {
-        let (duration, path) = (self.duration(), self.context.path_to_log());
+    fn json(&self, entry: &Entry, duration: Duration, buffer: &mut Vec<u8>) {
+        let path = self.context.path_to_log();
         let line = Line {
             time: self.began(duration).to_string(),
             request_id: self.context.request_id.as_str(),
@@ -92,8 +95,7 @@ impl Exchange {
         buffer.push(b'\n');
     }
 
-    fn text(&self, entry: &Entry, buffer: &mut Vec<u8>) {
-        let duration = self.duration();
+    fn text(&self, entry: &Entry, duration: Duration, buffer: &mut Vec<u8>) {
         let written = writeln!(
             buffer,
             "{} {} {} {}{} {} {}B {:.1}ms {} {} {}{}{}{}",
@@ -120,19 +122,19 @@ impl Exchange {
     }
 
     fn duration(&self) -> Duration {
-        self.log.clock.uptime().saturating_sub(self.context.received)
+        self.log.0.clock.uptime().saturating_sub(self.context.received)
     }
 
     /// When the request came, by the calendar.
     fn began(&self, duration: Duration) -> Timestamp {
         let before = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Timestamp::from_millis(self.log.clock.now().millis().saturating_sub(before))
+        Timestamp::from_millis(self.log.0.clock.now().millis().saturating_sub(before))
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.write();
+        self.end();
     }
 }
 

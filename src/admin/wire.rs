@@ -1,4 +1,5 @@
-//! What the operator's calls say and are answered, as JSON.
+//! What the operator's calls say and are answered, as JSON. Names are part of the interface: one is added, none is
+//! renamed.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,4 +16,137 @@ pub(super) struct Revoke {
 pub(super) struct Revoked {
     /// Until when it is remembered; by then the sessions would have ended by themselves.
     pub(super) kept_until: String,
+}
+
+/// `GET /status`. Moments are RFC 3339, durations are seconds, counts are since the start; what does not apply or is not
+/// known is `null`.
+#[derive(Serialize)]
+pub(super) struct Status {
+    pub(super) version: &'static str,
+    pub(super) now: String,
+    pub(super) started_at: String,
+    pub(super) uptime_seconds: f64,
+    pub(super) ready: bool,
+    /// What stands against it, in words.
+    pub(super) not_ready_because: Vec<String>,
+    pub(super) last_minutes: LastMinutes,
+    pub(super) genesys: Option<Genesys>,
+    pub(super) pool: Option<Pool>,
+    pub(super) connections: Option<Connections>,
+    /// In the order of the configuration.
+    pub(super) upstreams: Vec<Server>,
+    pub(super) keys: Vec<Key>,
+    /// When the signing key is to be replaced, where it is.
+    pub(super) key_rotation_due_at: Option<String>,
+    /// The one that ends first comes first.
+    pub(super) certificates: Vec<Certificate>,
+    /// What routes in shadow would have turned away, since the start, where there was anything.
+    pub(super) shadowed: Vec<Shadowed>,
+    /// The newest first, and 50 of them at most.
+    pub(super) refusals: Vec<Refusal>,
+}
+
+/// The last five minutes, or less after a start. The lists are of one length, the oldest step first, each with events a
+/// second.
+#[derive(Serialize)]
+pub(super) struct LastMinutes {
+    pub(super) step_seconds: f64,
+    /// Requests of any kind.
+    pub(super) requests: Vec<f64>,
+    /// Requests that had a session, or were a visit that wanted one.
+    pub(super) visits: Vec<f64>,
+    pub(super) mints: Vec<f64>,
+    pub(super) mint_failures: Vec<f64>,
+    pub(super) refusals: Vec<f64>,
+    /// The share of the cookies that were sent and were good, 0 to 1.
+    pub(super) validity: Option<f64>,
+    /// How long visits waited for a session.
+    pub(super) mint_seconds: Option<Percentiles>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Percentiles {
+    pub(super) p50: f64,
+    pub(super) p95: f64,
+    pub(super) p99: f64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Genesys {
+    /// `closed`, or `open` while it is left alone since it keeps failing.
+    pub(super) breaker: &'static str,
+    /// Until one try, while it is open.
+    pub(super) retry_in_seconds: Option<f64>,
+    /// For how long the OAuth token is good; none has been needed yet, or could be had, where it is `null`.
+    pub(super) token_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Pool {
+    /// Sessions that are ready for the next visits.
+    pub(super) ready: usize,
+    /// Sessions that are being made ahead.
+    pub(super) under_way: usize,
+    /// `session.warm_pool.size`.
+    pub(super) size: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct Connections {
+    pub(super) open: usize,
+    pub(super) refused: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Server {
+    /// The name of its upstream.
+    pub(super) upstream: String,
+    /// Its address, as it is configured.
+    pub(super) server: String,
+    pub(super) healthy: bool,
+    /// Since when that is so.
+    pub(super) since: String,
+    /// What was last wrong with it, if ever anything was.
+    pub(super) last_error: Option<String>,
+    /// Requests and tunnels.
+    pub(super) under_way: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct Key {
+    pub(super) id: String,
+    /// `signing`, `staged` or `verifying`.
+    pub(super) state: &'static str,
+    pub(super) created_at: Option<String>,
+    pub(super) age_seconds: Option<f64>,
+    /// Cookies that it has vouched for.
+    pub(super) verified: u64,
+    /// Its share of all good cookies, 0 to 1.
+    pub(super) share: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Certificate {
+    pub(super) names: Vec<String>,
+    pub(super) not_after: String,
+    pub(super) seconds_left: f64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Shadowed {
+    pub(super) route: String,
+    pub(super) requests: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Refusal {
+    pub(super) at: String,
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    /// The rule that it fell under.
+    pub(super) reason: String,
+    /// The route's path pattern.
+    pub(super) route: Option<String>,
+    /// The visitor's network: a /24 of IPv4 or a /48 of IPv6, never the address.
+    pub(super) client: String,
 }

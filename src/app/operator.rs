@@ -1,4 +1,5 @@
-//! The operator's listener, on the background runtime: nothing that is asked there stands in front of traffic.
+//! The operator's listener and what there is to see on it, on the background runtime: nothing that is asked there stands
+//! in front of traffic.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -8,12 +9,26 @@ use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, Handles};
+use crate::config::Config;
 use crate::context::{Scheme, Trust};
+use crate::event::Everyone;
+use crate::metrics::Metrics;
 use crate::server::{Admission, Listener, ProxyProtocol, Server};
+use crate::tls::{self, CertificateFiles, Facts};
 
 use super::parts::Parts;
 use super::worker::serve;
-use super::{Passed, Stop};
+use super::{Passed, Stop, World};
+
+/// The same world, in which everything is also counted, where there is a listener on which the numbers can be seen.
+pub(super) fn counted(config: &Config, world: World) -> (Option<Metrics>, World) {
+    if config.admin.is_none() {
+        return (None, world);
+    }
+    let metrics = Metrics::new(Arc::clone(&world.clock));
+    let sink = Everyone(vec![Box::new(metrics.clone()), Box::new(world.sink)]);
+    (Some(metrics), World { sink: Arc::new(sink), ..world })
+}
 
 /// Listens where the configuration says, and says where that is; the socket is for a successor.
 pub(super) fn listen(
@@ -22,7 +37,7 @@ pub(super) fn listen(
     runtime: &Runtime,
     sockets: &mut Passed,
 ) -> Result<Option<(SocketAddr, TcpListener)>> {
-    let Some(config) = &parts.config.admin else { return Ok(None) };
+    let (Some(config), Some(metrics)) = (&parts.config.admin, &parts.lasting.metrics) else { return Ok(None) };
     let socket = sockets.listen(config.address).context("the operator cannot be listened to")?;
     let address = socket.local_addr()?;
     let world = &parts.lasting.world;
@@ -31,23 +46,32 @@ pub(super) fn listen(
         clock: Arc::clone(&world.clock),
         random: Arc::clone(&world.random),
         sink: Arc::clone(&world.sink),
+        metrics: metrics.clone(),
+        drain: stop.drain.clone(),
     };
+    let (tls, facts) = config.tls.as_ref().map(secured).transpose()?.unzip();
     let limits = admin::limits();
     let server = Server {
         listener: Listener {
             address,
-            tls: false,
-            scheme: Scheme::Http,
+            tls: tls.is_some(),
+            scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
             proxy_protocol: ProxyProtocol::Off,
             redirect_to_https: None,
         },
-        tls: None,
+        tls,
         admission: Admission::new(&limits, Trust::default()),
         limits,
         drain: stop.drain.clone(),
         connections: TaskTracker::new(),
     };
     let listening = socket.try_clone()?;
-    runtime.spawn(serve(server, socket, Admin::new(address, config.token.clone(), handles)));
+    runtime.spawn(serve(server, socket, Admin::new(config, facts, handles)));
+    runtime.spawn(metrics.clone().keep_history());
     Ok(Some((address, listening)))
+}
+
+fn secured(files: &CertificateFiles) -> Result<(Arc<rustls::ServerConfig>, Facts)> {
+    let keeper = tls::Keeper::new(tls::Loaded::read(vec![files.clone()])?);
+    Ok((tls::server_config(tls::Version::Tls12, &keeper)?, tls::inspect(files)?))
 }

@@ -9,10 +9,13 @@ use crate::config::Config;
 use crate::cookie::{Jar, SharedRing};
 use crate::forward::{Resolve, Servers, SystemResolver};
 use crate::gate::Gate;
+use crate::genesys::Figures;
+use crate::metrics::Metrics;
 use crate::pipeline::Own;
 use crate::refusal::Renderer;
 use crate::routes::Table;
 use crate::session::Provider;
+use crate::stock::Stock;
 use crate::store::Store;
 
 use super::World;
@@ -23,8 +26,17 @@ pub(super) struct Lasting {
     pub(super) world: World,
     pub(super) ring: SharedRing,
     /// With its token, its breaker, its budget, and the sessions that it has ready.
-    pub(super) provider: Arc<dyn Provider>,
+    pub(super) provider: Sessions,
     pub(super) store: Store,
+    /// What counts, where there is a listener on which the numbers can be seen.
+    pub(super) metrics: Option<Metrics>,
+}
+
+/// Where sessions come from, and how that fares, where there is something to see.
+#[derive(Clone, Debug)]
+pub(super) struct Sessions {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) seen: Option<(Figures, Stock)>,
 }
 
 /// What the parts of one configuration have learnt, and those of the next go on with.
@@ -43,6 +55,7 @@ pub(super) struct Parts {
     pub(super) learnt: Learnt,
     pub(super) own: Own,
     pub(super) routes: Arc<Table>,
+    pub(super) slots: Arc<[usize]>,
     pub(super) renderer: Renderer,
     pub(super) hsts: Option<HeaderValue>,
 }
@@ -50,7 +63,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Makes them, for a process that begins or one that had others `before`.
     pub(super) fn new(config: Config, lasting: Lasting, before: Option<&Learnt>) -> Result<Self> {
-        let Lasting { world, ring, provider, store } = &lasting;
+        let Lasting { world, ring, provider: Sessions { provider, .. }, store, metrics } = &lasting;
         let (clock, sink) = (Arc::clone(&world.clock), Arc::clone(&world.sink));
         let organization_id = provider.organization_id().to_owned();
         let jar = Jar::new(config.cookie.clone(), ring.clone(), organization_id, Arc::clone(&world.random));
@@ -62,9 +75,11 @@ impl Parts {
         let known = before.map(|before| &*before.servers);
         let servers = Servers::new(&config.upstreams, Arc::clone(&world.clock), &resolver, known)?;
         let sink = Arc::clone(&world.sink);
+        let upstreams: Vec<&str> = config.upstreams.iter().map(|upstream| &*upstream.name).collect();
         Ok(Self {
             own: Own::new(config.own.clone(), &gate, store.clone(), renderer.clone(), sink),
             routes: Arc::new(Table::new(config.routes.clone())),
+            slots: metrics.as_ref().map_or_else(Arc::default, |metrics| metrics.slots(&config.routes, &upstreams)),
             hsts: config.hsts.map(|age| format!("max-age={}", age.as_secs()).parse()).transpose()?,
             learnt: Learnt { gate, servers: Arc::new(servers) },
             renderer,

@@ -15,7 +15,7 @@ use crate::pipeline::Shared;
 use crate::session::MadeUp;
 use crate::store::{Place, Store};
 
-use super::parts::{Lasting, Parts};
+use super::parts::{Lasting, Parts, Sessions};
 use super::{Stop, World, reload, worker};
 
 /// The layers of one core, each by itself, made of a configuration as [`super::start`] makes them.
@@ -49,9 +49,11 @@ impl Rehearsal {
         // Nothing follows the ring: what is explained is explained at one moment.
         let (ring, _) = reload::keys(&config.keys, &world)?;
         let store = Store::open(&config.store, Arc::clone(&world.clock))?;
-        let parts = Parts::new(config, Lasting { world, ring, provider: Arc::new(provider), store }, None)?;
+        let provider = Sessions { provider: Arc::new(provider), seen: None };
+        let lasting = Lasting { world, ring, provider, store, metrics: None };
+        let parts = Parts::new(config, lasting, None)?;
         let forward = worker::forward(&parts, &TaskTracker::new(), &Stop::default(), None);
-        let shared = worker::shared(&parts, &log.core());
+        let shared = worker::shared(&parts, &log.core(Arc::clone(&parts.lasting.world.sink)));
         let Parts { learnt, config, lasting, .. } = parts;
         Ok(Self { shared, gate: learnt.gate, forward, config, world: lasting.world })
     }

@@ -20,12 +20,12 @@ use crate::event::{self, Event};
 use crate::forward::Servers;
 use crate::genesys::Rest;
 use crate::keys::{self, Change, Source};
+use crate::metrics::{House, Keys};
 use crate::server::Admission;
-use crate::session::Provider;
 use crate::stock::Stock;
 use crate::tls;
 
-use super::parts::{Lasting, Learnt, Parts};
+use super::parts::{Lasting, Learnt, Parts, Sessions};
 use super::worker::Core;
 use super::{Stop, World, say_shadows};
 
@@ -40,10 +40,12 @@ pub(super) fn keys(config: &keys::Config, world: &World) -> Result<(SharedRing, 
 }
 
 /// Where sessions come from: Genesys, and what is in stock.
-pub(super) fn provider(config: &Config, world: &World, minting: &Handle) -> Result<Arc<dyn Provider>> {
+pub(super) fn provider(config: &Config, world: &World, minting: &Handle) -> Result<Sessions> {
     let clock = || Arc::clone(&world.clock);
     let rest = Rest::new(config.genesys.clone(), clock(), Arc::clone(&world.random))?;
-    Ok(Arc::new(Stock::new(Arc::new(rest), minting.clone(), clock(), config.warm_pool)))
+    let figures = rest.figures();
+    let stock = Stock::new(Arc::new(rest), minting.clone(), clock(), config.warm_pool);
+    Ok(Sessions { provider: Arc::new(stock.clone()), seen: Some((figures, stock)) })
 }
 
 /// By which a proxy is told to look now, and says when it has.
@@ -71,6 +73,7 @@ impl Follower {
     pub(super) fn start(mut self) -> Asking {
         let servers = Arc::clone(&self.learnt.servers);
         self.watch_over(&servers);
+        self.show();
         let (asking, asked) = mpsc::unbounded_channel();
         self.minting.clone().spawn(follow(self, asked));
         asking
@@ -139,11 +142,11 @@ impl Follower {
     }
 
     fn change(&mut self, config: Config) -> Result<()> {
-        let Lasting { world, store, .. } = &self.lasting;
+        let Lasting { world, store, metrics, .. } = &self.lasting;
         let ring = if config.keys == self.config.keys { None } else { Some(keys(&config.keys, world)?) };
         let is_same_provider = config.genesys == self.config.genesys && config.warm_pool == self.config.warm_pool;
         let provider = match is_same_provider {
-            true => Arc::clone(&self.lasting.provider),
+            true => self.lasting.provider.clone(),
             false => provider(&config, world, &self.minting)?,
         };
         let files = config.tls.as_ref().filter(|_| config.tls != self.config.tls).map(|tls| tls.certificates.clone());
@@ -153,6 +156,7 @@ impl Follower {
             ring: ring.as_ref().map_or_else(|| self.lasting.ring.clone(), |(ring, _)| ring.clone()),
             provider,
             store: store.clone(),
+            metrics: metrics.clone(),
         };
         let parts = Parts::new(config, lasting, Some(&self.learnt))?;
         let pipelines: Vec<_> = self.cores.iter().map(|core| core.prepare(&parts)).collect();
@@ -170,7 +174,29 @@ impl Follower {
         self.admission.trust(parts.config.trust.clone());
         self.watch_over(&parts.learnt.servers);
         (self.config, self.lasting, self.learnt) = (parts.config, parts.lasting, parts.learnt);
+        self.show();
         Ok(())
+    }
+
+    /// Whom the numbers ask from now on.
+    fn show(&self) {
+        let Lasting { metrics: Some(metrics), provider: Sessions { seen: Some((genesys, stock)), .. }, ring, .. } =
+            &self.lasting
+        else {
+            return;
+        };
+        metrics.ask(House {
+            genesys: genesys.clone(),
+            stock: stock.clone(),
+            servers: Arc::clone(&self.learnt.servers),
+            admission: Arc::clone(&self.admission),
+            certificates: self.certificates.as_ref().map(tls::Keeper::facts),
+            keys: Keys {
+                ring: ring.clone(),
+                record: self.ring.as_ref().map(keys::Keeper::record),
+                rotate_every: self.config.keys.rotate_every,
+            },
+        });
     }
 }
 

@@ -232,6 +232,7 @@ pub(super) fn shared(parts: &Parts, log: &CoreLog) -> Shared {
         limits: parts.config.limits.clone(),
         own: parts.own.clone(),
         routes: Arc::clone(&parts.routes),
+        slots: Arc::clone(&parts.slots),
         keep_headers: parts.config.upstreams.iter().map(|upstream| upstream.keep_headers.clone()).collect(),
         hsts: parts.hsts.clone(),
         renderer: parts.renderer.clone(),

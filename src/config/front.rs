@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -105,12 +105,28 @@ pub(super) fn tls(section: &mut Section<'_>) -> Tls {
     let certificates = section.each("certificate", |section| {
         let chain = section.need_path("chain");
         let key = section.need_path("key");
-        let files = CertificateFiles { chain: chain?, key: key? };
-        inspect(section, &files);
-        Some(files)
+        Some(inspected(section, chain?, key?))
     });
     // TLS 1.2 still reaches the browsers of the last decade, and its suites that rustls has are all sound.
     Tls { min_version: min_version.unwrap_or(Version::Tls12), hsts: hsts.flatten(), certificates }
+}
+
+/// `admin.tls`: a certificate and its key, or neither.
+pub(super) fn admin_tls(section: &mut Section<'_>) -> Option<CertificateFiles> {
+    let (chain, key) = (section.path("chain"), section.path("key"));
+    for (one, other, name) in [(&chain, &key, "key"), (&key, &chain, "chain")] {
+        if one.is_some() && other.is_none() && !section.places().says(name) {
+            section.need_path(name);
+        }
+    }
+    Some(inspected(section, chain?, key?))
+}
+
+/// Says what is wrong with them.
+fn inspected(section: &mut Section<'_>, chain: PathBuf, key: PathBuf) -> CertificateFiles {
+    let files = CertificateFiles { chain, key };
+    inspect(section, &files);
+    files
 }
 
 fn inspect(section: &mut Section<'_>, files: &CertificateFiles) {

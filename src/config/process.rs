@@ -5,6 +5,7 @@ use std::path::Path;
 
 use toml::de::DeValue;
 
+use super::front;
 use super::raw::Section;
 use super::value::{self, Unfit};
 use crate::admin;
@@ -68,15 +69,31 @@ pub(super) fn admin(section: &mut Section<'_>) -> admin::Config {
     let help = "write address and port: \"127.0.0.1:9180\"";
     let address = section.get("address", value::parsed::<SocketAddr>("an address", help)).unwrap_or(ADMIN_ADDRESS);
     let token = section.optional("token", token);
+    let tls = section.table("tls", front::admin_tls);
     if !address.ip().is_loopback() {
-        let spot = section.places().of("address");
+        needs_both(section, token.is_some(), tls.is_some());
+    }
+    admin::Config { address, token, tls }
+}
+
+/// What is asked of a listener that others than this machine can reach.
+fn needs_both(section: &mut Section<'_>, has_token: bool, has_tls: bool) {
+    let places = section.places().clone();
+    let loopback = "or write \"127.0.0.1:9180\" or \"[::1]:9180\", and reach it through a tunnel such as ssh's";
+    // What was said of them and is wrong has been reported.
+    if !has_tls && !places.says("tls") {
         section
             .findings
-            .error(&spot, "the admin listener must stay on the loopback", "others could listen in")
-            .note("it speaks without TLS, so the token would cross the network in the clear")
-            .help("write \"127.0.0.1:9180\" or \"[::1]:9180\", and reach it through a tunnel such as ssh's");
+            .error(&places.of("address"), "the admin listener needs TLS on this address", "others could listen in")
+            .note("without it the token would cross the network in the clear")
+            .help(format!("name a certificate by `tls = {{ chain = \"…\", key = \"…\" }}`, {loopback}"));
     }
-    admin::Config { address, token }
+    if !has_token && !places.says("token") {
+        section
+            .findings
+            .error(&places.of("address"), "the admin listener needs a token on this address", "others could look on")
+            .help(format!("set GUESTPASS_ADMIN_TOKEN, {loopback}"));
+    }
 }
 
 /// `[audit]`; `None` writes none.

@@ -17,6 +17,8 @@ pub struct Record(Mutex<Entry>);
 pub struct Entry {
     /// The route's pattern, as configured.
     pub route: Option<Cow<'static, str>>,
+    /// Under which number whoever counts knows the route.
+    pub slot: Option<usize>,
     /// What the route asks.
     pub policy: Option<Policy>,
     /// How the cookie was read.

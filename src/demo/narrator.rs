@@ -44,6 +44,10 @@ impl Narrator {
 
 impl Sink for Narrator {
     fn notice(&self, event: &Event<'_>, context: Option<&Context>) {
+        if matches!(event, Event::Answered { .. }) {
+            // What was remarkable about it was told before.
+            return;
+        }
         let time = self.clock.now().to_string();
         // The time of day is enough for somebody who looks on.
         let time = time.get(11..19).unwrap_or(&time);
@@ -113,6 +117,7 @@ impl fmt::Display for Told<'_> {
             Event::KeyRetired { key_id } => {
                 write!(f, "retired   {request}  cookies under {key_id} are accepted no more")
             }
+            Event::Answered { .. } => Ok(()),
             Event::UpstreamSetOurCookie { name } => {
                 write!(f, "dropped   {request}  the site tried to set the cookie {name} itself")
             }

@@ -2,6 +2,7 @@
 //!
 //! What counts as a failure is said by [`super::retry::Failure::breaks`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ pub(super) struct Breaker {
     failures_to_open: u32,
     retry: Duration,
     clock: Arc<dyn Clock>,
+    openings: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -34,6 +36,7 @@ impl Breaker {
             failures_to_open: failures_to_open.max(1),
             retry,
             clock,
+            openings: AtomicU64::new(0),
             state: Mutex::new(State::Closed { failures: 0 }),
         }
     }
@@ -71,8 +74,22 @@ impl Breaker {
             State::Closed { failures }
         } else {
             tracing::warn!(failures, "Genesys keeps failing: it is tried only every {:?} from now on", self.retry);
+            self.openings.fetch_add(1, Ordering::Relaxed);
             State::Open { next_try: now + self.retry }
         };
+    }
+
+    /// For how long it stays open; `None` while it is closed. Asking changes nothing.
+    pub(super) fn stands(&self) -> Option<Duration> {
+        match *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Closed { .. } => None,
+            State::Open { next_try } => Some(next_try.saturating_sub(self.clock.uptime())),
+        }
+    }
+
+    /// How often it has opened.
+    pub(super) fn openings(&self) -> u64 {
+        self.openings.load(Ordering::Relaxed)
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Timestamp};
+use crate::genesys::figures::{Counts, Endpoint};
 use crate::genesys::retry::{Failure, Refused, retry_after};
 use crate::genesys::wire::{ErrorBody, TokenErrorBody};
 use crate::genesys::{Config, Error};
@@ -26,6 +27,7 @@ pub(super) struct Caller {
     client: Client,
     attempt_timeout: Duration,
     clock: Arc<dyn Clock>,
+    counts: Arc<Counts>,
 }
 
 /// An answer with all of its body.
@@ -50,7 +52,12 @@ impl Caller {
         let client = Client::builder().no_proxy().redirect(redirect::Policy::none());
         // Without TLS there is nobody to trust: a machine without root certificates can still talk to the simulator.
         let client = if encrypted { client } else { client.tls_certs_only([]) };
-        Ok(Self { client: client.build().map_err(Error::Client)?, attempt_timeout: config.attempt_timeout, clock })
+        let client = client.build().map_err(Error::Client)?;
+        Ok(Self { client, attempt_timeout: config.attempt_timeout, clock, counts: Arc::default() })
+    }
+
+    pub(super) const fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     pub(super) fn post(&self, url: &str) -> RequestBuilder {
@@ -58,7 +65,12 @@ impl Caller {
     }
 
     /// Sends `request` and reads the whole answer, whatever its status, within `attempt_timeout` and `limit`.
-    pub(super) async fn send(&self, request: RequestBuilder, limit: Duration) -> Result<Answer, Failure> {
+    pub(super) async fn send(
+        &self,
+        endpoint: Endpoint,
+        request: RequestBuilder,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
         let exchange = async {
             let response = request.send().await.map_err(unreachable)?;
             let (status, headers) = (response.status(), response.headers().clone());
@@ -69,7 +81,9 @@ impl Caller {
             };
             Ok(Answer { status, headers, body, received: self.clock.now() })
         };
-        timeout(limit.min(self.attempt_timeout), exchange).await.unwrap_or(Err(Failure::TimedOut))
+        let came_to = timeout(limit.min(self.attempt_timeout), exchange).await.unwrap_or(Err(Failure::TimedOut));
+        self.counts.called(endpoint, &came_to);
+        came_to
     }
 }
 

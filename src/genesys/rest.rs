@@ -12,6 +12,7 @@ use crate::genesys::answer::{Asked, judge};
 use crate::genesys::breaker::Breaker;
 use crate::genesys::budget::{Budget, PATIENCE};
 use crate::genesys::call::Caller;
+use crate::genesys::figures::{Endpoint, Figures, add};
 use crate::genesys::nonce::{Nonce, Nonces};
 use crate::genesys::retry::{BACKOFF, Failure, Next, Tried, next};
 use crate::genesys::token::{Token, Tokens};
@@ -84,6 +85,13 @@ impl Rest {
         })
     }
 
+    /// How it fares, now and later.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let (counts, breaker) = (Arc::clone(self.caller.counts()), Arc::clone(&self.breaker));
+        Figures { counts, breaker, tokens: Arc::clone(&self.tokens) }
+    }
+
     /// Draws the first nonce, and lets go of the last one when there is no session in the end.
     async fn session(&self, budget: Duration) -> Result<Session, MintError> {
         let body = self.body.as_ref().map_err(|error| MintError::InvalidPayload(error.to_string()))?;
@@ -110,6 +118,9 @@ impl Rest {
             if let Err(error) = admitted {
                 // What went wrong first says more than that there was no second time.
                 return Err(failed.map_or(error, |failure| self.error(failure, visit)));
+            }
+            if tried.calls > 0 {
+                add(&self.caller.counts().retries, 1);
             }
             tried.calls += 1;
             let failure = match self.attempt(visit, nonce, tried).await {
@@ -142,7 +153,10 @@ impl Rest {
     /// Waits for the organization's budget, never past the visit's own.
     async fn turn(&self, patience: &mut Duration, visit: &Visit<'_>) -> Result<(), MintError> {
         *patience = visit.left().min(*patience);
-        self.budget.turn(patience).await.map_err(|retry_after| MintError::RateLimited { retry_after })
+        let before = *patience;
+        let turn = self.budget.turn(patience).await;
+        self.caller.counts().turn(before.saturating_sub(*patience), turn.is_ok());
+        turn.map_err(|retry_after| MintError::RateLimited { retry_after })
     }
 
     /// A token and one session call.
@@ -174,7 +188,7 @@ impl Rest {
             .header(CONTENT_TYPE, "application/json")
             .header("x-genesys-request-nonce", nonce.value().to_string())
             .body(visit.body.clone());
-        let answer = self.caller.send(request, visit.left()).await?;
+        let answer = self.caller.send(Endpoint::Sessions, request, visit.left()).await?;
         if !answer.status.is_success() {
             return Err(Failure::Refused(answer.refused(&[token.expose(), self.config.client_secret.expose()])));
         }

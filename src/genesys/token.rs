@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::genesys::answer::misread;
 use crate::genesys::breaker::Breaker;
 use crate::genesys::call::{Answer, Caller};
+use crate::genesys::figures::Endpoint;
 use crate::genesys::retry::Failure;
 use crate::genesys::wire::{TokenAnswer, TokenRequest};
 use crate::genesys::{ClientAuth, Config};
@@ -137,6 +138,12 @@ impl Tokens {
         Err(fetch)
     }
 
+    /// For how long the token is good, if there is one that is.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let token = self.still_good()?;
+        Some(token.good_until.saturating_sub(self.clock.uptime()))
+    }
+
     fn still_good(&self) -> Option<Token> {
         let now = self.clock.uptime();
         self.locked().token.clone().filter(|token| now < token.good_until)
@@ -156,7 +163,7 @@ impl Tokens {
         };
         // Counted from before the call, so that we never think a token good for longer than Genesys does.
         let asked = self.clock.uptime();
-        let answer = self.caller.send(request, Duration::MAX).await?;
+        let answer = self.caller.send(Endpoint::Token, request, Duration::MAX).await?;
         self.made(&answer, asked)
     }
 
@@ -192,6 +199,7 @@ impl Tokens {
     /// Keeps what a fetch came to, and ends that fetch for those who come later.
     fn keep(&self, fetched: Result<Token, Failure>) -> Result<Token, Failure> {
         let now = self.clock.uptime();
+        self.caller.counts().fetched_token(fetched.is_ok());
         let mut state = self.locked();
         state.fetching = None;
         match fetched {

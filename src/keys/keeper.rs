@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use crate::clock::{Clock, Timestamp};
 use crate::cookie::{Key, KeyId, KeyRing, SharedRing};
 use crate::fingerprint::Fingerprint;
@@ -15,6 +17,7 @@ use crate::random::Random;
 use super::Config;
 use super::error::Error;
 use super::file;
+use super::record::RingRecord;
 
 /// After a rotation that came to nothing: soon enough for what happens every few months, and rare enough for a log.
 const RETRY: Duration = Duration::from_secs(60);
@@ -32,6 +35,7 @@ pub struct Keeper {
     rotate_every: Option<Duration>,
     stage_for: Duration,
     ring: SharedRing,
+    record: SharedRecord,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     /// The file as it was when it was last read, well or badly.
@@ -43,6 +47,18 @@ pub struct Keeper {
     has_complained: bool,
     /// The key that signed, and those that were accepted, at the last [`Keeper::changes`].
     told: (KeyId, Vec<KeyId>),
+}
+
+/// The last good record of a ring file, for whoever shows it.
+#[derive(Clone, Debug)]
+pub struct SharedRecord(Arc<ArcSwap<RingRecord>>);
+
+impl SharedRecord {
+    /// The one of this moment.
+    #[must_use]
+    pub fn load(&self) -> Arc<RingRecord> {
+        self.0.load_full()
+    }
 }
 
 /// What has become different about a ring, by its file or by the clock.
@@ -87,6 +103,7 @@ impl Keeper {
             told: state(&ring, clock.now()),
             due: config.rotate_every.map(|every| record.rotation_due(every)),
             ring: ring.into(),
+            record: SharedRecord(Arc::new(ArcSwap::from_pointee(record))),
             path,
             rotate_every: config.rotate_every,
             stage_for: config.stage_for,
@@ -102,6 +119,12 @@ impl Keeper {
     #[must_use]
     pub fn ring(&self) -> SharedRing {
         self.ring.clone()
+    }
+
+    /// What it says of its keys beside that.
+    #[must_use]
+    pub fn record(&self) -> SharedRecord {
+        self.record.clone()
     }
 
     /// One step: reads the file if it has changed or the operator `asked` for it, and rotates it if that is due and
@@ -134,6 +157,7 @@ impl Keeper {
                 tracing::info!(signing = %ring.signing(self.clock.now()).id(), keys = ring.keys().count(), "the key ring was read");
                 self.ring.replace(ring);
                 self.due = self.rotate_every.map(|every| record.rotation_due(every));
+                self.record.0.store(Arc::new(record));
                 self.has_complained = false;
                 Looked::Read
             }

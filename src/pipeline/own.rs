@@ -132,8 +132,13 @@ impl Own {
             // Whoever asks for a session has no use for an answer without one.
             Wish::Have | Wish::SignOut => Rules { on_mint_failure: OnMintFailure::Refuse, ..Rules::of(Policy::Issue) },
         };
-        // The upstream is never looked at: what stands behind this gate is no upstream.
-        head.extensions.insert(Matched { pattern: Arc::clone(&self.pattern), rules: Arc::new(rules), upstream: 0 });
+        // Place and upstream are never looked at: what stands behind this gate is no upstream.
+        head.extensions.insert(Matched {
+            pattern: Arc::clone(&self.pattern),
+            place: 0,
+            rules: Arc::new(rules),
+            upstream: 0,
+        });
         head.extensions.insert(Arc::clone(context));
         head.extensions.insert(OwnPath { mints });
         head.extensions.insert(wish);

@@ -78,16 +78,16 @@ impl Table {
             exact: HashMap::new(),
             below: HashMap::new(),
             any: Level::default(),
-            implied: Entry::new(Route::implied()),
+            implied: Entry::new(Route::implied(), routes.len()),
             names_no_host,
         };
-        for route in routes {
+        for (place, route) in routes.into_iter().enumerate() {
             let level = match &route.host.0 {
                 Host::Exact(name) => table.exact.entry(name.clone()).or_default(),
                 Host::Below(name) => table.below.entry(name.clone()).or_default(),
                 Host::Any => &mut table.any,
             };
-            level.add(Arc::new(Entry::new(route)));
+            level.add(Arc::new(Entry::new(route, place)));
         }
         for level in table.exact.values_mut().chain(table.below.values_mut()).chain([&mut table.any]) {
             level.sort();
@@ -279,9 +279,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(route: Route) -> Self {
-        let matched =
-            Matched { pattern: route.path.as_str().into(), rules: Arc::new(route.rules), upstream: route.upstream };
+    fn new(route: Route, place: usize) -> Self {
+        let Route { rules, upstream, .. } = route;
+        let matched = Matched { pattern: route.path.as_str().into(), place, rules: Arc::new(rules), upstream };
         Self {
             host: route.host,
             matched,
@@ -328,7 +328,8 @@ impl Entry {
 
 impl Route {
     /// What stands behind all routes: the site with sessions, and nobody turned away.
-    fn implied() -> Self {
+    #[must_use]
+    pub fn implied() -> Self {
         Self {
             host: HostPattern::ANY,
             path: PathPattern::everything(),

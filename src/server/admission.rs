@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use rustls::ProtocolVersion;
+use tokio_rustls::server::TlsStream;
 
 use super::{Limits, ProxyProtocol};
 use crate::context::Trust;
@@ -21,6 +23,28 @@ pub struct Admission {
     /// Touched once when a connection comes and once when it goes, never by a request.
     by_address: Mutex<HashMap<IpAddr, usize>>,
     refused: AtomicU64,
+    pub(super) handshakes: Handshakes,
+}
+
+/// How the TLS handshakes of all connections went.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes {
+    pub(super) tls12: AtomicU64,
+    pub(super) tls13: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+impl Handshakes {
+    /// One more, and the connection that it has made, if it has.
+    pub(super) fn count<I>(&self, made: Option<&TlsStream<I>>) {
+        let version = made.map(|stream| stream.get_ref().1.protocol_version());
+        let count = match version {
+            None => &self.failed,
+            Some(Some(ProtocolVersion::TLSv1_2)) => &self.tls12,
+            Some(_) => &self.tls13,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Why a connection is closed before a word is said on it.
@@ -48,6 +72,7 @@ impl Admission {
             open: AtomicUsize::new(0),
             by_address: Mutex::default(),
             refused: AtomicU64::new(0),
+            handshakes: Handshakes::default(),
         })
     }
 
@@ -66,6 +91,13 @@ impl Admission {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// TLS handshakes so far: what they came to, as `1.2`, `1.3` or `failed`, and how many.
+    #[must_use]
+    pub fn handshakes(&self) -> [(&'static str, u64); 3] {
+        let Handshakes { tls12, tls13, failed } = &self.handshakes;
+        [("1.2", tls12), ("1.3", tls13), ("failed", failed)].map(|(word, count)| (word, count.load(Ordering::Relaxed)))
     }
 
     /// Admits who connects, on a listener that heeds the PROXY protocol so far.

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::Limits;
-use super::admission::Permit;
+use super::admission::{Admission, Permit};
 use super::exchange::Exchanges;
 use super::frames::{self, Floods, Framed, Half};
 use super::guard::Guard;
@@ -61,10 +61,11 @@ pub(super) struct Protocols {
     limits: Limits,
     /// Who was sent away for a flood.
     pub(super) floods: Floods,
+    admission: Arc<Admission>,
 }
 
 impl Protocols {
-    pub(super) fn new(tls: Option<Arc<ServerConfig>>, limits: &Limits) -> Self {
+    pub(super) fn new(tls: Option<Arc<ServerConfig>>, limits: &Limits, admission: Arc<Admission>) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .half_close(false)
@@ -74,7 +75,7 @@ impl Protocols {
         if limits.headers != HTTP1_HEADERS {
             http1.max_headers(limits.headers);
         }
-        Self { tls, http1, limits: limits.clone(), floods: Floods::default() }
+        Self { tls, http1, limits: limits.clone(), floods: Floods::default(), admission }
     }
 
     /// What a connection begins with. A PROXY header counts as a part of the handshake.
@@ -211,7 +212,9 @@ async fn secure<S: Handler>(
     exchanges: Exchanges<S>,
 ) -> Result<(), Error> {
     let handshake = Box::pin(TlsAcceptor::from(Arc::clone(tls)).accept(socket));
-    let spoken = unless(pulse, Order::Close, handshake).await?.map(|io| {
+    let shaken = unless(pulse, Order::Close, handshake).await;
+    protocols.admission.handshakes.count(shaken.as_ref().ok().and_then(|shaken| shaken.as_ref().ok()));
+    let spoken = shaken?.map(|io| {
         pulse.enter(Phase::Fresh);
         let version = if io.get_ref().1.alpn_protocol() == Some(b"h2") { Version::Two } else { Version::One };
         protocols.speak(version, io, exchanges)

@@ -5,8 +5,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::Config;
 use super::demand::{Demand, target};
+use super::{Config, Level};
 use crate::clock::Timestamp;
 use crate::session::{MintError, Session};
 
@@ -125,6 +125,10 @@ impl Pool {
         }
     }
 
+    pub(super) fn level(&self) -> Level {
+        Level { kept: self.kept.len(), under_way: self.under_way, size: self.config.size }
+    }
+
     /// How many sessions to begin to make ahead now. They count as under way from here on.
     pub(super) fn start(&mut self, now: Duration, today: Timestamp) -> usize {
         self.drop_stale(now, today);
@@ -169,11 +173,6 @@ impl Pool {
             self.lapses += if oldest.ahead { VISITS_FOR_A_LAPSE } else { 0 };
             self.kept.pop_front();
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn kept(&self) -> usize {
-        self.kept.len()
     }
 }
 

@@ -110,7 +110,7 @@ impl Scene {
         drop(visit);
         self.slow.permits.add_permits(1);
         self.settle().await;
-        assert_eq!(self.stock.pool().kept(), 1);
+        assert_eq!(self.stock.level().kept, 1);
     }
 
     fn answers(&self) {
@@ -134,9 +134,9 @@ async fn a_session_that_was_handed_over_unseen_is_not_lost() {
     assert!(futures_util::poll!(&mut visit).is_pending());
     scene.slow.permits.add_permits(1);
     scene.settle().await;
-    assert_eq!((scene.slow.minted.load(Ordering::Relaxed), scene.stock.pool().kept()), (1, 0));
+    assert_eq!((scene.slow.minted.load(Ordering::Relaxed), scene.stock.level().kept), (1, 0));
     drop(visit);
-    assert_eq!(scene.stock.pool().kept(), 1);
+    assert_eq!(scene.stock.level().kept, 1);
 }
 
 #[tokio::test]

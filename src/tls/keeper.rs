@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
 use super::resolver::BySni;
-use super::{CertificateFiles, Error};
+use super::{CertificateFiles, Error, Facts};
 use crate::fingerprint::Fingerprint;
 
 /// The files as they were: chain and key of each.
@@ -75,6 +75,12 @@ impl Keeper {
         Arc::clone(&self.shown) as Arc<dyn ResolvesServerCert>
     }
 
+    /// What they say of themselves, now and later.
+    #[must_use]
+    pub fn facts(&self) -> SharedFacts {
+        SharedFacts(Arc::clone(&self.shown))
+    }
+
     /// Shows these from now on, and looks after their files.
     pub fn show(&mut self, loaded: Loaded) {
         let Loaded { files, seen, by_sni } = loaded;
@@ -106,6 +112,18 @@ impl Keeper {
                 Looked::Broken
             }
         }
+    }
+}
+
+/// What the certificates that clients are shown say of themselves.
+#[derive(Clone, Debug)]
+pub struct SharedFacts(Arc<Shown>);
+
+impl SharedFacts {
+    /// At this moment, in the order of the configuration.
+    #[must_use]
+    pub fn load(&self) -> Vec<Facts> {
+        self.0.0.load().facts.clone()
     }
 }
 

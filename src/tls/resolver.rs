@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
+use super::Facts;
 use super::certificate::Certificate;
 
 /// All certificates, by the names that they bear.
 #[derive(Debug)]
 pub(super) struct BySni {
+    /// What each says of itself, in the order of the configuration.
+    pub(super) facts: Vec<Facts>,
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// By what follows `*.`
     wildcard: HashMap<String, Arc<CertifiedKey>>,
@@ -21,7 +24,8 @@ impl BySni {
     /// `None` when there is no certificate at all. Of several that bear one name, the first is shown.
     pub(super) fn new(certificates: Vec<Certificate>) -> Option<Self> {
         let default = Arc::clone(&certificates.first()?.key);
-        let mut this = Self { exact: HashMap::new(), wildcard: HashMap::new(), default };
+        let facts = certificates.iter().map(|certificate| certificate.facts.clone()).collect();
+        let mut this = Self { facts, exact: HashMap::new(), wildcard: HashMap::new(), default };
         for Certificate { facts, key } in certificates {
             for name in facts.names {
                 let (table, name) = match name.strip_prefix("*.") {

@@ -142,6 +142,7 @@ impl Sink for Notebook {
     fn notice(&self, event: &Event<'_>, _context: Option<&Context>) {
         let name = match event {
             Event::Minted { .. } => "minted",
+            Event::Answered { .. } => return,
             Event::Verified { .. } => "verified",
             Event::CookieRejected { .. } => "rejected",
             Event::Conflicted { .. } => "conflicted",

@@ -17,9 +17,10 @@ const ROWS: &[&[&str]] = &[
     &["app"],
     &["config"],
     &["admin"],
+    &["metrics"],
     &["pipeline"],
     &["gate", "forward", "server"],
-    &["keys", "genesys", "stock", "outbox", "audit", "metrics", "access_log", "tls"],
+    &["keys", "genesys", "stock", "outbox", "audit", "access_log", "tls"],
     &["event"],
     &["cookie", "routes", "store"],
     &["refusal", "hygiene"],
@@ -30,7 +31,7 @@ const ROWS: &[&[&str]] = &[
 ];
 
 /// Rooms that have their place in the rows and are not built yet.
-const NOT_BUILT: &[&str] = &["outbox", "metrics"];
+const NOT_BUILT: &[&str] = &["outbox"];
 
 /// Lines of code a file, tests not counted: about 400, and some room for the one that just does not split well.
 const LONGEST: usize = 450;

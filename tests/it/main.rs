@@ -80,6 +80,8 @@ mod takeover;
 mod shadow;
 /// The operator's listener: who may call it, and what the calls do.
 mod admin;
+/// What happened is counted, and said on the admin listener.
+mod metrics;
 /// Every mistake in the configuration at once.
 mod config;
 /// A cookie is judged at a terminal as it is at the gate.

@@ -157,7 +157,7 @@ pub(super) fn context() -> Context {
 
 /// A request as it leaves the gate.
 pub(super) fn request<B>(method: &str, target: &str, body: B) -> Request<B> {
-    let matched = Matched { pattern: "/**".into(), rules: Arc::new(Rules::default()), upstream: 0 };
+    let matched = Matched { pattern: "/**".into(), place: 0, rules: Arc::new(Rules::default()), upstream: 0 };
     Request::builder().method(method).uri(target).extension(Arc::new(context())).extension(matched).body(body).unwrap()
 }
 

@@ -1,0 +1,68 @@
+//! Who may call the operator's listener.
+
+use std::net::IpAddr;
+
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, Request};
+
+use crate::context::Connection;
+use crate::refusal::{Code, Refusal};
+use crate::secret::SecretText;
+use crate::tls::Facts;
+
+/// What a caller is measured by.
+#[derive(Debug)]
+pub(super) struct Access {
+    /// What calls that change something must bring, and on any address but loopback most others too.
+    pub(super) token: Option<SecretText>,
+    /// What our certificate says of itself, where we speak TLS.
+    pub(super) certificate: Option<Facts>,
+    /// Whether only this machine can reach us.
+    pub(super) is_loopback: bool,
+}
+
+impl Access {
+    /// A page in the operator's browser must not reach us through a name that its author has pointed here (DNS
+    /// rebinding): a host is ours if it is the very address that was connected to, or a name that our certificate bears.
+    pub(super) fn is_our_host<B>(&self, request: &Request<B>) -> bool {
+        let Some(connection) = request.extensions().get::<Connection>() else { return false };
+        // RFC 9110, section 7.2: the target's own authority, if it has one, else `Host`.
+        let mut said = request.headers().get_all(HOST).iter();
+        let authority = match (request.uri().authority(), said.next(), said.next()) {
+            (Some(authority), _, None) => authority.clone(),
+            (None, Some(host), None) => match host.as_bytes().try_into() {
+                Ok(authority) => authority,
+                Err(_) => return false,
+            },
+            _ => return false,
+        };
+        let host = authority.host().to_ascii_lowercase();
+        let is_ours = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            Ok(ip) => ip == connection.local.ip(),
+            Err(_) if host == "localhost" && self.is_loopback => true,
+            Err(_) => self.certificate.as_ref().is_some_and(|facts| facts.are_for(&host)),
+        };
+        let port = authority.port_u16().unwrap_or_else(|| if self.certificate.is_some() { 443 } else { 80 });
+        is_ours && port == connection.local.port()
+    }
+
+    /// To look on, this machine is trusted and nobody else.
+    pub(super) fn may_look(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        if self.is_loopback { Ok(()) } else { self.may_change(headers) }
+    }
+
+    pub(super) fn may_change(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let Some(token) = &self.token else {
+            return Err(Refusal::new(Code::AdminTokenMissing, "admin: no token is configured"));
+        };
+        let said = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+        match said {
+            Some((scheme, said))
+                if scheme.eq_ignore_ascii_case("bearer") && SecretText::new(said.trim().to_owned()) == *token =>
+            {
+                Ok(())
+            }
+            _ => Err(Refusal::new(Code::AdminTokenRequired, "admin: another token")),
+        }
+    }
+}
