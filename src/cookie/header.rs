@@ -20,17 +20,16 @@ pub(super) fn values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator
 /// Takes the cookies of those names out of the `Cookie` headers. What is left of a header is left byte for byte; a
 /// header of which nothing is left goes.
 pub(super) fn strip(headers: &mut HeaderMap, names: &[&str]) {
-    let holds_ours =
-        |header: &HeaderValue| header.as_bytes().split(|byte| *byte == b';').any(|pair| is_of(pair, names));
-    if !headers.get_all(COOKIE).iter().any(holds_ours) {
+    // Asking for the entry makes room for one.
+    if !headers.contains_key(COOKIE) {
         return;
     }
     let Entry::Occupied(mut cookies) = headers.entry(COOKIE) else { return };
     let mut emptied = false;
     for header in cookies.iter_mut() {
-        if holds_ours(header) {
-            *header = without(header, names);
-            emptied |= header.is_empty();
+        if let Some(left) = without(header, names) {
+            emptied |= left.is_empty();
+            *header = left;
         }
     }
     if emptied {
@@ -53,28 +52,53 @@ pub(super) fn sets(set_cookie: &HeaderValue, name: &str) -> bool {
 }
 
 fn value_of<'h>(pair: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    let (found, value) = name_and_value(pair)?;
+    (found == name.as_bytes()).then_some(value)
+}
+
+fn name_and_value(pair: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = pair.iter().position(|byte| *byte == b'=')?;
-    (pair[..equals].trim_ascii() == name.as_bytes()).then(|| &pair[equals + 1..])
+    Some((pair[..equals].trim_ascii(), &pair[equals + 1..]))
 }
 
 fn is_of(pair: &[u8], names: &[&str]) -> bool {
-    names.iter().any(|name| value_of(pair, name).is_some())
+    name_and_value(pair).is_some_and(|(name, _)| names.iter().any(|ours| name == ours.as_bytes()))
 }
 
-fn without(header: &HeaderValue, names: &[&str]) -> HeaderValue {
-    let mut left = Vec::with_capacity(header.len());
-    for pair in header.as_bytes().split(|byte| *byte == b';').filter(|pair| !is_of(pair, names)) {
-        // A pair that comes to stand first loses the space that parted it from ours; an empty one is nobody's cookie.
-        if left.is_empty() {
-            left.extend_from_slice(pair.trim_ascii_start());
-        } else {
-            left.push(b';');
-            left.extend_from_slice(pair);
+/// What is left of a header that holds cookies of those names; `None` for one that holds none, which is gone through
+/// once, like all others, and not copied.
+fn without(header: &HeaderValue, names: &[&str]) -> Option<HeaderValue> {
+    let text = header.as_bytes();
+    let mut left: Option<Vec<u8>> = None;
+    let mut begins = 0;
+    for pair in text.split(|byte| *byte == b';') {
+        if is_of(pair, names) {
+            left.get_or_insert_with(|| before(text, begins));
+        } else if let Some(left) = &mut left {
+            // A pair that comes to stand first loses the space that parted it from ours; an empty one is nobody's
+            // cookie.
+            if left.is_empty() {
+                left.extend_from_slice(pair.trim_ascii_start());
+            } else {
+                left.push(b';');
+                left.extend_from_slice(pair);
+            }
         }
+        begins += pair.len() + 1;
     }
-    let mut stripped = HeaderValue::from_maybe_shared(Bytes::from(left)).expect("parts of a header's value are one");
+    let stripped = HeaderValue::from_maybe_shared(Bytes::from(left?));
+    let mut stripped = stripped.expect("parts of a header's value are one");
     stripped.set_sensitive(header.is_sensitive());
-    stripped
+    Some(stripped)
+}
+
+/// The pairs in front of the one that begins there, with room for those behind it.
+fn before(text: &[u8], begins: usize) -> Vec<u8> {
+    let before = &text[..begins.saturating_sub(1)];
+    let empty = before.iter().take_while(|byte| **byte == b';' || byte.is_ascii_whitespace()).count();
+    let mut left = Vec::with_capacity(text.len());
+    left.extend_from_slice(&before[empty..]);
+    left
 }
 
 #[cfg(test)]
@@ -105,6 +129,7 @@ mod tests {
         #[rustfmt::skip]
         let table: &[(&[&str], &[&str])] = &[
             (&["s=x"], &[]),
+            (&["; ;s=x; a=1"], &["a=1"]),
             (&["s=x; s=y"], &[]),
             (&["s=x; "], &[]),
             (&["s=x; a=1"], &["a=1"]),
