@@ -222,6 +222,9 @@ mod tests {
             for (reading, expected) in READINGS.into_iter().zip(expected) {
                 assert_eq!(decide(rules, reading, *facts), *expected, "{rules:?} {reading:?} {facts:?}");
             }
+            // With a session, the gate looks at nothing else.
+            let looked_at = Facts { preflight: facts.preflight, ..Facts::default() };
+            assert_eq!(decide(rules, Reading::Valid, looked_at), decide(rules, Reading::Valid, *facts), "{facts:?}");
             // The two share a column.
             let [revoked, forged] = [Reading::Revoked, Reading::Forged].map(|reading| decide(rules, reading, *facts));
             assert_eq!(revoked, forged, "{rules:?} {facts:?}");

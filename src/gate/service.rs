@@ -181,6 +181,9 @@ impl Visit {
 
     /// What the decision is to know. On `open` it goes by nothing of it.
     fn facts<B: Body>(&self, request: &Request<B>, reading: Reading) -> Facts {
+        if reading == Reading::Valid {
+            return visit::facts_with_a_session(request);
+        }
         let facts = visit::facts(request, &self.gate.config);
         if self.rules.policy == Policy::Open {
             return facts;

@@ -36,6 +36,13 @@ pub fn facts<B: Body>(request: &Request<B>, config: &Config) -> Facts {
     }
 }
 
+/// The same of a request whose cookie is good, which nearly all are: of all that there is to see, the decision goes by
+/// this alone then.
+pub(super) fn facts_with_a_session<B: Body>(request: &Request<B>) -> Facts {
+    let preflight = is_preflight(request) && request.extensions().get::<OwnPath>().is_none();
+    Facts { preflight, ..Facts::default() }
+}
+
 /// Adds what the companions of the session cookie say, where a decision depends on it: few requests come without a
 /// session, and fewer with two.
 pub(super) fn with_companions(facts: Facts, reading: Reading, headers: &HeaderMap, jar: &Jar) -> Facts {
