@@ -83,17 +83,24 @@ impl fmt::Display for Timestamp {
         let Ok(moment) = OffsetDateTime::from_unix_timestamp(seconds) else {
             return f.write_str("9999-12-31T23:59:59.999Z");
         };
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            moment.year(),
-            u8::from(moment.month()),
-            moment.day(),
-            moment.hour(),
-            moment.minute(),
-            moment.second(),
-            self.0 % 1000
-        )
+        // Digit by digit: each request has two of these, and `write!` took 3,000 instructions for one.
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        write_digits(&mut text[0..4], u64::from(moment.year().unsigned_abs()));
+        write_digits(&mut text[5..7], u64::from(u8::from(moment.month())));
+        write_digits(&mut text[8..10], u64::from(moment.day()));
+        write_digits(&mut text[11..13], u64::from(moment.hour()));
+        write_digits(&mut text[14..16], u64::from(moment.minute()));
+        write_digits(&mut text[17..19], u64::from(moment.second()));
+        write_digits(&mut text[20..23], self.0 % 1000);
+        f.write_str(std::str::from_utf8(&text).expect("digits and what stands between them are ASCII"))
+    }
+}
+
+/// Writes the last digits of `number`, as many as there is room for.
+fn write_digits(room: &mut [u8], mut number: u64) {
+    for place in room.iter_mut().rev() {
+        *place = b"0123456789"[(number % 10) as usize];
+        number /= 10;
     }
 }
 
