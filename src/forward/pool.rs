@@ -131,7 +131,10 @@ impl Pool {
             return Ok(Lent { link, reused: true });
         }
         let deadline = Instant::now() + self.connect_timeout;
-        timeout_at(deadline, self.open_or_wait(wish, deadline)).await.unwrap_or(Err(ConnectError::TimedOut))
+        // Boxed, since few requests come here and connecting is large: the future of each request would have to hold
+        // it, and is moved as a whole where it is made.
+        let opening = Box::pin(self.open_or_wait(wish, deadline));
+        timeout_at(deadline, opening).await.unwrap_or(Err(ConnectError::TimedOut))
     }
 
     /// A connection of one's own; where that is not to be had, or not soon, one that comes back.
