@@ -106,8 +106,8 @@ ALL = {"idle": idle, "http1": http1, "http2": http2, "handshakes": handshakes, "
 
 
 def h2load_for(duration, few, running, flags, path):
-    """As many requests as take about so many seconds, found out by a few, which warm the server up as well. (With `-D`
-    h2load ends by the clock, and sometimes not at all.)"""
+    """As many requests as take about so many seconds, found out by a few, which warm the server up as well. (With `-D`,
+    by the clock, a run once did not end.)"""
     _, _, elapsed = h2load(running, [*flags, "-n", str(few)], path)
     many = max(few, min(int(few / elapsed * duration), 1000 * few))
     done, seconds, _ = h2load(running, [*flags, "-n", str(many)], path)
