@@ -27,7 +27,7 @@ pub use self::seen::Seen;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::server;
 
 use self::seen::Log;
 
@@ -78,8 +80,8 @@ impl Site {
     ///
     /// Outside a tokio runtime.
     pub fn start(listen: SocketAddr, settings: Settings) -> io::Result<Self> {
-        let listener = StdListener::bind(listen)?;
-        listener.set_nonblocking(true)?;
+        // A longer queue than the standard library asks for: a load test comes with hundreds at once.
+        let listener = server::bind(listen)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let log = Arc::new(Log::remembering(settings.remember));
