@@ -7,6 +7,7 @@ mod run;
 mod inspect;
 mod keys;
 mod sessions;
+mod operator;
 mod audit;
 mod simulate;
 mod signals;

@@ -124,18 +124,25 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -
 }
 
 /// Of the file at `path` where its keys come from, for commands that need nothing else: whoever rotates keys need not
-/// have the other secrets at hand. The ring file itself may be missing or broken.
+/// have the other secrets at hand. The ring file itself may be missing or broken. Beside it where the operator is
+/// listened to, unless something is wrong with that.
 ///
 /// # Errors
 ///
 /// The problems of the section, or of the file's syntax, when that cannot be known.
-pub fn load_keys(path: &Path, env: &dyn Fn(&str) -> Option<String>, now: Timestamp) -> Result<keys::Config, Problems> {
+pub fn load_keys(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    now: Timestamp,
+) -> Result<(keys::Config, Option<admin::Config>), Problems> {
     let text = text(path)?;
     let (draft, problems, _) = read(&path.display().to_string(), &text, folder(path), env, now);
-    let of_the_keys = |problem: &Problem| problem.key.is_empty() || problem.key.starts_with("keys");
-    draft
-        .and_then(|draft| draft.keys)
-        .ok_or_else(|| problems.iter().filter(|problem| of_the_keys(problem)).cloned().collect())
+    let is_of = |section: &str, problem: &Problem| problem.key.starts_with(section);
+    let of_the_keys = |problem: &&Problem| problem.key.is_empty() || is_of("keys", problem);
+    let wrong = || problems.iter().filter(of_the_keys).cloned().collect();
+    let draft = draft.ok_or_else(wrong)?;
+    let admin = draft.admin.and_then(|entry| entry.value).filter(|_| !problems.iter().any(|one| is_of("admin", one)));
+    draft.keys.map(|keys| (keys, admin)).ok_or_else(wrong)
 }
 
 /// As [`load`], for a text that is at hand already. `name` stands for it in problems, and relative paths start at

@@ -5,16 +5,17 @@
 mod certificate;
 mod resolver;
 mod keeper;
+mod pinned;
 
 pub use self::keeper::{Keeper, Loaded, Looked, SharedFacts};
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ServerConfig};
 
 use self::certificate::Certificate;
 use crate::clock::Timestamp;
@@ -128,6 +129,15 @@ pub enum Error {
 /// As [`Error`] says.
 pub fn inspect(files: &CertificateFiles) -> Result<Facts, Error> {
     Certificate::load(files, &aws_lc_rs::default_provider()).map(|certificate| certificate.facts)
+}
+
+/// What a program on this machine meets a listener with that shows this certificate.
+///
+/// # Errors
+///
+/// As [`Error`] says.
+pub fn client_config(files: &CertificateFiles) -> Result<ClientConfig, Error> {
+    pinned::client_config(&Certificate::load(files, &aws_lc_rs::default_provider())?)
 }
 
 /// The TLS side of a listener, one for all cores: the certificates that `keeper` shows, HTTP/2 or HTTP/1.1 by ALPN,

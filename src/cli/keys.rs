@@ -1,5 +1,6 @@
 //! `guestpass keys`: makes a key ring, shows it, and leads its keys through their life.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,12 +9,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
+use crate::admin;
 use crate::cli::inspect::{moment, span};
+use crate::cli::operator::Operator;
 use crate::cli::{EX_CONFIG, check, environment};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::keys::{self, Config, RingRecord, Source, State};
 use crate::random::Random;
+
+/// How long `list` waits for the running proxy: it is on this machine, and the rest of the list needs nobody.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What can be done with a key ring.
 #[derive(Debug, Args)]
@@ -40,7 +46,10 @@ enum Action {
         /// Where; a file that exists is not touched
         ring: PathBuf,
     },
-    /// Show each key: what it is for, how old it is, and from when on it may be retired
+    /// Show each key: what it is for, how old it is, how often it was used, and from when on it may be retired
+    ///
+    /// The cookies verified with it are those since the running proxy's start, if its configuration has a section
+    /// [admin]. With --file, or when it does not answer within a second, they are not known: `-`.
     List,
     /// Add the next key: it verifies at once, and signs after keys.stage_for (with --file, after ten minutes)
     Rotate {
@@ -69,8 +78,8 @@ pub(super) fn run(arguments: &Arguments, clock: &dyn Clock, random: &dyn Random)
     let now = clock.now();
     let path = arguments.file.as_deref();
     let ring = match (&arguments.action, path) {
-        (Action::New { ring }, _) => Ring { path: ring.clone(), stage_for: Config::STAGE_FOR },
-        (_, Some(path)) => Ring { path: path.to_owned(), stage_for: Config::STAGE_FOR },
+        (Action::New { ring }, _) => Ring { path: ring.clone(), stage_for: Config::STAGE_FOR, admin: None },
+        (_, Some(path)) => Ring { path: path.to_owned(), stage_for: Config::STAGE_FOR, admin: None },
         (_, None) => match configured(&arguments.config, now)? {
             Some(ring) => ring,
             None => return Ok(ExitCode::from(EX_CONFIG)),
@@ -83,15 +92,15 @@ pub(super) fn run(arguments: &Arguments, clock: &dyn Clock, random: &dyn Random)
 
 /// The ring that a configuration names; `None` when what is wrong with it has been said.
 fn configured(path: &Path, now: Timestamp) -> Result<Option<Ring>> {
-    let config = match config::load_keys(path, &environment, now) {
-        Ok(config) => config,
+    let (config, admin) = match config::load_keys(path, &environment, now) {
+        Ok(configs) => configs,
         Err(problems) => {
             check::report(&problems)?;
             return Ok(None);
         }
     };
     match config.source {
-        Source::File(path) => Ok(Some(Ring { path, stage_for: config.stage_for })),
+        Source::File(path) => Ok(Some(Ring { path, stage_for: config.stage_for, admin })),
         Source::Secret { .. } => anyhow::bail!(
             "the key is a secret of the configuration and no ring: make one with `guestpass keys new keys.toml` and \
              name it by `file` in [keys], or name one here by --file"
@@ -99,11 +108,12 @@ fn configured(path: &Path, now: Timestamp) -> Result<Option<Ring>> {
     }
 }
 
-/// A ring file, and how long its keys are staged.
+/// A ring file, how long its keys are staged, and where the proxy that uses it can be asked.
 #[derive(Debug)]
 struct Ring {
     path: PathBuf,
     stage_for: Duration,
+    admin: Option<admin::Config>,
 }
 
 impl Ring {
@@ -117,7 +127,7 @@ impl Ring {
                 let ids: String = ring.keys().map(|key| key.id().to_string()).collect();
                 Ok(format!("{path} has one key, {ids}, which signs\nlet `file` in [keys] of proxy.toml name it\n"))
             }
-            Action::List => Ok(table(&keys::read(&self.path)?, now)),
+            Action::List => Ok(table(&keys::read(&self.path)?, &self.verified(), now)),
             Action::Rotate { now: at_once } => {
                 let stage_for = if *at_once { Duration::ZERO } else { self.stage_for };
                 let rotate = |ring: &mut RingRecord| ring.rotate(stage_for, random, now);
@@ -137,11 +147,20 @@ impl Ring {
             }
         }
     }
+
+    /// How many cookies the running proxy has verified with each key. Whoever cannot be asked says nothing: the ring is
+    /// shown all the same.
+    fn verified(&self) -> HashMap<String, u64> {
+        let ask = |admin| Operator::of(admin, PATIENCE)?.get("/status");
+        let status = self.admin.as_ref().and_then(|admin| ask(admin).ok()).unwrap_or_default();
+        let keys = status["keys"].as_array().into_iter().flatten();
+        keys.filter_map(|key| Some((key["id"].as_str()?.to_owned(), key["verified"].as_u64()?))).collect()
+    }
 }
 
 /// A line a key, in columns.
-fn table(ring: &RingRecord, now: Timestamp) -> String {
-    let mut rows = vec![["key", "age", "state", "may be retired"].map(str::to_owned)];
+fn table(ring: &RingRecord, verified: &HashMap<String, u64>, now: Timestamp) -> String {
+    let mut rows = vec![["key", "age", "state", "cookies verified", "may be retired"].map(str::to_owned)];
     for key in ring.at(now).keys() {
         let (state, safe) = match key.state() {
             State::Signing => ("signs".to_owned(), "no: it signs".to_owned()),
@@ -157,11 +176,13 @@ fn table(ring: &RingRecord, now: Timestamp) -> String {
             }
             State::Retired => ("retired".to_owned(), "is".to_owned()),
         };
-        rows.push([key.id().to_string(), span(now.since(key.created())), state, safe]);
+        let id = key.id().to_string();
+        let verified = verified.get(&id).map_or_else(|| "-".to_owned(), u64::to_string);
+        rows.push([id, span(now.since(key.created())), state, verified, safe]);
     }
-    let widths: [usize; 4] =
+    let widths: [usize; 5] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    let line = |row: &[String; 4]| {
+    let line = |row: &[String; 5]| {
         let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
         format!("{}\n", cells.trim_end())
     };

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::admin;
+use crate::cli::operator::Operator;
 use crate::cli::{EX_CONFIG, check};
 use crate::clock::SystemClock;
 
@@ -52,8 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let file = revoke.config.display();
     let admin = config.admin.ok_or_else(|| anyhow!("{file} has no section [admin], so nobody listens"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let kept_until = runtime.block_on(revoke.ask(&admin))?;
+    let kept_until = revoke.ask(&admin)?;
     let what = match (&revoke.session_id, &revoke.issued_before) {
         (_, Some(moment)) => format!("all sessions issued before {moment}"),
         (id, None) => format!("session {}", id.as_deref().unwrap_or_default()),
@@ -63,26 +63,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 impl Revoke {
-    async fn ask(&self, admin: &admin::Config) -> Result<String> {
-        let Some(token) = &admin.token else {
-            bail!("no admin token: set GUESTPASS_ADMIN_TOKEN, for the running proxy and for this command");
-        };
+    fn ask(&self, admin: &admin::Config) -> Result<String> {
         let body = match (&self.session_id, &self.issued_before) {
             (_, Some(moment)) => json!({ "issued_before": moment }),
             (id, None) => json!({ "session_id": id }),
         };
-        let address = admin.address;
-        // It is on this machine, whatever proxy the environment names.
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-        let request = client.post(format!("http://{address}/sessions/revoke")).bearer_auth(token.expose()).json(&body);
-        let response = request.send().await.with_context(|| format!("the proxy does not answer on {address}"))?;
-        let status = response.status();
-        let answer: Value = response.json().await.context("the answer is no JSON: is this guestpass?")?;
-        let said = |name: &str| answer[name].as_str().map(str::to_owned);
-        if !status.is_success() {
-            let why = said("detail").or_else(|| said("title")).unwrap_or_default();
-            bail!("the proxy refused with {status}: {why}");
-        }
-        said("kept_until").context("the answer says nothing of the revocation: is this guestpass?")
+        let answer = Operator::of(admin, PATIENCE)?.post("/sessions/revoke", &body)?;
+        let kept_until = answer["kept_until"].as_str().map(str::to_owned);
+        kept_until.context("the answer says nothing of the revocation: is this guestpass?")
     }
 }

@@ -80,6 +80,8 @@ mod takeover;
 mod shadow;
 /// The operator's listener: who may call it, and what the calls do.
 mod admin;
+/// Commands reach the running proxy's listener, in the clear and over TLS.
+mod operator;
 /// What happened is counted, and said on the admin listener.
 mod metrics;
 /// Every mistake in the configuration at once.

@@ -22,7 +22,7 @@ impl Shell {
     /// With a ring that was just made.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ring = Ring { path: folder.path().join("keys.toml"), stage_for: Config::STAGE_FOR };
+        let ring = Ring { path: folder.path().join("keys.toml"), stage_for: Config::STAGE_FOR, admin: None };
         let shell = Self { _folder: folder, ring, now: Timestamp::from_rfc3339("2026-11-22T00:00:00Z").unwrap() };
         let said = shell.says(&Action::New { ring: shell.ring.path.clone() });
         assert_eq!(
@@ -53,9 +53,9 @@ fn a_ring_is_led_through_its_life() {
     assert_eq!(
         shell.says(&Action::List),
         "\
-key             age        state                                                          may be retired
-k202611-000000  1 h 0 min  signs                                                          no: it signs
-k202611-000001  0 s        verifies, signs from 2026-11-22T01:10:00.000Z (in 10 min 0 s)  yes
+key             age        state                                                          cookies verified  may be retired
+k202611-000000  1 h 0 min  signs                                                          -                 no: it signs
+k202611-000001  0 s        verifies, signs from 2026-11-22T01:10:00.000Z (in 10 min 0 s)  -                 yes
 "
     );
     assert_eq!(shell.says(&Action::Promote), "k202611-000001 signs from now on\n");
@@ -64,17 +64,17 @@ k202611-000001  0 s        verifies, signs from 2026-11-22T01:10:00.000Z (in 10 
     assert_eq!(
         shell.says(&Action::List),
         "\
-key             age      state     may be retired
-k202611-000000  1 d 1 h  verifies  yes
-k202611-000001  1 d 0 h  verifies  from 2026-11-24T01:20:00.000Z (in 1 d 0 h)
-k202611-000002  0 s      signs     no: it signs
+key             age      state     cookies verified  may be retired
+k202611-000000  1 d 1 h  verifies  -                 yes
+k202611-000001  1 d 0 h  verifies  -                 from 2026-11-24T01:20:00.000Z (in 1 d 0 h)
+k202611-000002  0 s      signs     -                 no: it signs
 "
     );
     assert_eq!(
         shell.retire("k202611-000000", false),
         "k202611-000000 is retired: its cookies are outdated from now on\n"
     );
-    assert!(shell.says(&Action::List).contains("k202611-000000  1 d 1 h  retired   is\n"));
+    assert!(shell.says(&Action::List).contains("k202611-000000  1 d 1 h  retired   -                 is\n"));
 }
 
 #[test]
