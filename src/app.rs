@@ -159,9 +159,9 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
 
     let cores = cores(config.workers);
     let stop = Stop::default();
-    let (metrics, world) = operator::counted(&config, world);
     let (ring, keeper) = reload::keys(&config.keys, &world)?;
     let audit = audit(&config, &ring, &world)?;
+    let (metrics, world) = operator::counted(&config, audit.as_deref(), world);
     let world = told_to(audit.clone(), world);
     let provider = reload::provider(&config, &world, minting.handle())?;
     let store = Store::open(&config.store, Arc::clone(&world.clock))?;

@@ -26,6 +26,7 @@ pub use self::verify::{Flaw, Note, Report, Verified, verify, verify_all};
 use std::fmt;
 use std::future::ready;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -33,6 +34,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -83,7 +85,7 @@ pub enum Mode {
     Required,
 }
 
-/// How much of a client's address is written.
+/// How much of a client's address is written here, and shown to an operator elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientAddress {
     /// All of it.
@@ -93,6 +95,21 @@ pub enum ClientAddress {
     Truncated,
     /// Nothing.
     None,
+}
+
+impl ClientAddress {
+    /// What may be shown of this one.
+    #[must_use]
+    pub fn of(self, client: IpAddr) -> Option<String> {
+        let client = client.to_canonical();
+        let bits = match (self, client) {
+            (Self::None, _) => return None,
+            (Self::Full, _) => return Some(client.to_string()),
+            (Self::Truncated, IpAddr::V4(_)) => 24,
+            (Self::Truncated, IpAddr::V6(_)) => 48,
+        };
+        IpNet::new(client, bits).ok().map(|net| net.network().to_string())
+    }
 }
 
 /// Why there is no audit trail.

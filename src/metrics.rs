@@ -16,13 +16,13 @@ pub use self::history::{Rates, Summary};
 pub use self::house::{House, KeyFacts, Keys};
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::time::MissedTickBehavior;
 
+use crate::audit::{ClientAddress, Health};
 use crate::clock::{Clock, Timestamp};
 use crate::context::Context;
 use crate::cookie::{KeyId, Reading};
@@ -45,6 +45,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     started: Timestamp,
     began: Duration,
+    client_address: ClientAddress,
+    audit: Option<Arc<Health>>,
     tally: Tally,
     house: ArcSwapOption<House>,
     history: Mutex<History>,
@@ -62,18 +64,21 @@ pub struct LastRefusal {
     pub reason: String,
     /// On which route, as its path pattern, if it met one.
     pub route: Option<String>,
-    /// From which network.
-    pub client: String,
+    /// From where, as far as an audit log may say it.
+    pub client: Option<String>,
 }
 
 impl Metrics {
-    /// Begins to count.
+    /// Begins to count. Of the clients' addresses so much is shown; `audit` is how the audit log fares, where there is
+    /// one.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, client_address: ClientAddress, audit: Option<Arc<Health>>) -> Self {
         Self(Arc::new(Inner {
             started: clock.now(),
             began: clock.uptime(),
             clock,
+            client_address,
+            audit,
             tally: Tally::new(),
             house: ArcSwapOption::empty(),
             history: Mutex::default(),
@@ -167,6 +172,12 @@ impl Metrics {
         self.0.house.load_full()
     }
 
+    /// How the audit log fares, where there is one.
+    #[must_use]
+    pub fn audit(&self) -> Option<&Health> {
+        self.0.audit.as_deref()
+    }
+
     /// When the program started.
     #[must_use]
     pub fn started(&self) -> Timestamp {
@@ -236,7 +247,7 @@ impl Metrics {
             code: refusal.code,
             reason: refusal.reason.clone().into_owned(),
             route,
-            client: context.map_or_else(String::new, |context| network(context.client)),
+            client: context.and_then(|context| self.0.client_address.of(context.client)),
         });
     }
 }
@@ -246,20 +257,6 @@ impl Sink for Metrics {
         self.0.tally.count(event, context);
         if let Event::Refused { refusal } = event {
             self.remember(refusal, context);
-        }
-    }
-}
-
-/// The network that an address is of, and no more: a /24 of IPv4, a /48 of IPv6.
-fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        IpAddr::V6(v6) => {
-            let [a, b, c, ..] = v6.segments();
-            format!("{a:x}:{b:x}:{c:x}::/48")
         }
     }
 }

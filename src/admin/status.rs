@@ -1,5 +1,6 @@
 //! How the proxy fares: whether it is ready to serve, and all that a page would show of it.
 
+use crate::audit::Health;
 use crate::genesys::BreakerState;
 use crate::metrics::{House, KeyFacts, Metrics, Summary};
 
@@ -42,6 +43,7 @@ pub(super) fn status(metrics: &Metrics, is_stopping: bool) -> wire::Status {
         keys: house.map(|house| keys(house, metrics)).unwrap_or_default(),
         key_rotation_due_at: house.and_then(|house| Some(house.keys.rotation_due()?.to_string())),
         certificates: house.map(|house| certificates(house, metrics)).unwrap_or_default(),
+        audit: metrics.audit().map(audit),
         shadowed: metrics.shadowed().into_iter().map(|(route, requests)| wire::Shadowed { route, requests }).collect(),
         refusals: refusals(metrics),
     }
@@ -114,6 +116,10 @@ fn certificates(house: &House, metrics: &Metrics) -> Vec<wire::Certificate> {
         names: facts.names,
     };
     facts.into_iter().map(certificate).collect()
+}
+
+fn audit(health: &Health) -> wire::Audit {
+    wire::Audit { written: health.written(), lost: health.lost(), failing: health.is_failing() }
 }
 
 fn refusals(metrics: &Metrics) -> Vec<wire::Refusal> {

@@ -40,6 +40,8 @@ pub(super) struct Status {
     pub(super) key_rotation_due_at: Option<String>,
     /// The one that ends first comes first.
     pub(super) certificates: Vec<Certificate>,
+    /// Where there is an audit log.
+    pub(super) audit: Option<Audit>,
     /// What routes in shadow would have turned away, since the start, where there was anything.
     pub(super) shadowed: Vec<Shadowed>,
     /// The newest first, and 50 of them at most.
@@ -133,6 +135,16 @@ pub(super) struct Certificate {
 }
 
 #[derive(Serialize)]
+pub(super) struct Audit {
+    /// Lines that were written.
+    pub(super) written: u64,
+    /// Lines that could not be.
+    pub(super) lost: u64,
+    /// Whether the last attempt failed.
+    pub(super) failing: bool,
+}
+
+#[derive(Serialize)]
 pub(super) struct Shadowed {
     pub(super) route: String,
     pub(super) requests: u64,
@@ -147,6 +159,6 @@ pub(super) struct Refusal {
     pub(super) reason: String,
     /// The route's path pattern.
     pub(super) route: Option<String>,
-    /// The visitor's network: a /24 of IPv4 or a /48 of IPv6, never the address.
-    pub(super) client: String,
+    /// The visitor's address, as `audit.client_address` says: its network unless it is told otherwise.
+    pub(super) client: Option<String>,
 }

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin, Handles};
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::context::{Scheme, Trust};
 use crate::event::Everyone;
@@ -21,11 +22,12 @@ use super::worker::serve;
 use super::{Passed, Stop, World};
 
 /// The same world, in which everything is also counted, where there is a listener on which the numbers can be seen.
-pub(super) fn counted(config: &Config, world: World) -> (Option<Metrics>, World) {
+pub(super) fn counted(config: &Config, audit: Option<&Audit>, world: World) -> (Option<Metrics>, World) {
     if config.admin.is_none() {
         return (None, world);
     }
-    let metrics = Metrics::new(Arc::clone(&world.clock));
+    let client_address = config.audit.as_ref().map(|audit| audit.client_address).unwrap_or_default();
+    let metrics = Metrics::new(Arc::clone(&world.clock), client_address, audit.map(Audit::health));
     let sink = Everyone(vec![Box::new(metrics.clone()), Box::new(world.sink)]);
     (Some(metrics), World { sink: Arc::new(sink), ..world })
 }

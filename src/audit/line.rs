@@ -1,9 +1,6 @@
 //! What an event is on a line. Never a token, and of an address no more than the operator wants.
 
-use std::net::IpAddr;
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 use crate::clock::Clock;
 use crate::context::Context;
@@ -12,8 +9,8 @@ use crate::event::Event;
 use crate::refusal::Code;
 use crate::store::Revocation;
 
+use super::Config;
 use super::wire::Line;
-use super::{ClientAddress, Config};
 
 /// The one event whose reason is what the visitor had come with.
 const MINTED: &str = "session.minted";
@@ -29,7 +26,7 @@ impl Draft {
         let mut line = Line { timestamp: clock.now().to_string(), compliance: config.compliance.clone(), ..line };
         if let Some(context) = context {
             line.request_id = Some(context.request_id.to_string());
-            line.client_address = shown(context.client, config.client_address);
+            line.client_address = config.client_address.of(context.client);
             line.latency_ms = line.latency_ms.or_else(|| Some(millis(clock.uptime().saturating_sub(context.received))));
             // What the gate has found, not what the event suggests.
             context.record.note(|entry| {
@@ -100,16 +97,6 @@ fn said(event: &Event<'_>, context: Option<&Context>) -> Option<Line> {
 /// Whether a refusal is about somebody's session.
 const fn is_the_gates(code: Code) -> bool {
     matches!(code, Code::SessionRequired | Code::SessionInvalid | Code::SessionUnavailable | Code::TooManySessions)
-}
-
-fn shown(client: IpAddr, how: ClientAddress) -> Option<String> {
-    let bits = match (how, client) {
-        (ClientAddress::None, _) => return None,
-        (ClientAddress::Full, _) => return Some(client.to_string()),
-        (ClientAddress::Truncated, IpAddr::V4(_)) => 24,
-        (ClientAddress::Truncated, IpAddr::V6(_)) => 48,
-    };
-    IpNet::new(client, bits).ok().map(|net| net.network().to_string())
 }
 
 /// To the microsecond: what is finer is noise.

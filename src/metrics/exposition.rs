@@ -11,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeG
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::audit::Health;
 use crate::clock::Timestamp;
 use crate::genesys::BreakerState;
 
@@ -94,6 +95,9 @@ impl Collector for Snapshot {
         self.program(&mut page)?;
         self.requests(&mut page)?;
         self.sessions(&mut page)?;
+        if let Some(health) = self.0.audit() {
+            audit(health, &mut page)?;
+        }
         if let Some(house) = self.0.house() {
             house.genesys(&mut page)?;
             house.upstreams(&mut page)?;
@@ -188,6 +192,13 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+fn audit(health: &Health, page: &mut Page<'_>) -> fmt::Result {
+    page.counter("guestpass_audit_lines", "Lines of the audit log that were written.", [([], health.written())])?;
+    page.counter("guestpass_audit_lost", "Lines of it that could not be.", [([], health.lost())])?;
+    let failing = u64::from(health.is_failing());
+    page.one("guestpass_audit_failing", "Whether the last attempt to write it failed.", failing)
 }
 
 impl House {

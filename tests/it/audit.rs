@@ -10,7 +10,7 @@ use serde_json::Value;
 use toml::Table;
 
 use crate::harness::program::Program;
-use crate::harness::{ANYWHERE, Machine, Plan, Visitor, eventually, kills};
+use crate::harness::{ANYWHERE, Machine, Plan, Visitor, eventually, eventually_found, kills};
 
 const SAME_ORIGIN: (&str, &str) = ("sec-fetch-site", "same-origin");
 
@@ -246,18 +246,32 @@ async fn without_room_a_required_log_refuses_sessions_and_lets_those_in_who_have
 #[tokio::test]
 #[ignore = "needs prlimit"]
 async fn without_room_the_best_effort_counts_and_is_in_nobodys_way() {
-    let machine = Machine::planned(plan()).await;
+    let free = std::net::TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap();
+    let machine = Machine::planned(plan().set("admin.address", free.to_string())).await;
     let (mut program, address) = machine.run_without_sigxfsz();
     Visitor::over_http1(address).visit("/lounge/").await;
     written(&machine, "session.minted").await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let health = async || {
+        let status = client.get(format!("http://{free}/status")).send().await.unwrap();
+        status.json::<Value>().await.unwrap()["audit"].clone()
+    };
+    let shown = async |written: u64, lost: u64, failing: bool| {
+        let expected = serde_json::json!({ "written": written, "lost": lost, "failing": failing });
+        let look = async || Some(health().await).filter(|health| *health == expected);
+        eventually_found(&expected.to_string(), Duration::from_secs(5), look).await;
+    };
+    shown(1, 0, false).await;
 
     limit_files(&program, "0");
     for _ in 0..20 {
         assert!(Visitor::over_http1(address).visit("/lounge/").await.headers.contains_key("set-cookie"));
     }
     program.says("the audit log cannot be written");
+    shown(1, 20, true).await;
     limit_files(&program, "unlimited");
     Visitor::over_http1(address).visit("/lounge/").await;
+    shown(2, 20, false).await;
     end(&mut program);
     let lines = lines(&machine);
     let gaps: u64 = lines.iter().filter_map(|line| line["lost"].as_u64()).sum();

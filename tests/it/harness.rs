@@ -160,8 +160,16 @@ impl Sink for Notebook {
 
 /// Asks again until it is so, and gives up after five seconds.
 pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(5);
-    while !is_so() {
+    eventually_found(what, Duration::from_secs(5), async || is_so().then_some(())).await;
+}
+
+/// The same for what takes a call to find out: looks again until there is something.
+pub(crate) async fn eventually_found<T>(what: &str, patience: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let patience = Instant::now() + patience;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
         assert!(Instant::now() < patience, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

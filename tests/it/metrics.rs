@@ -6,9 +6,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use guestpass::clock::SystemClock;
+use guestpass::clock::{Clock, SystemClock};
 use guestpass::demo::certificate;
+use guestpass::keys::{self, RingRecord};
+use guestpass::random::SystemRandom;
 use http::StatusCode;
 use reqwest::Response;
 use serde_json::Value;
@@ -16,9 +19,12 @@ use tempfile::TempDir;
 use toml::Table;
 
 use crate::harness::program::Program;
-use crate::harness::{Plan, Town};
+use crate::harness::{Plan, Town, eventually_found};
 
 const TOKEN: &str = "a-token-of-the-tests";
+
+/// The slowest are a step of the history, which takes seconds, and Prometheus' first look.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A plan with an operator's listener, on which one may mint as one likes.
 fn plan() -> Plan {
@@ -59,15 +65,12 @@ fn series(numbers: &[String]) -> BTreeSet<String> {
 
 /// A request is counted when its last byte has left, which may be a moment after it was read.
 async fn counted(town: &Town, series: &str, expected: f64) {
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    loop {
+    let what = format!("{series} is {expected}");
+    eventually_found(&what, PATIENCE, async || {
         let numbers = numbers(town).await;
-        if (number(&numbers, series) - expected).abs() < f64::EPSILON {
-            return;
-        }
-        assert!(std::time::Instant::now() < patience, "{series} is not {expected}:\n{}", numbers.join("\n"));
-        tokio::task::yield_now().await;
-    }
+        ((number(&numbers, series) - expected).abs() < f64::EPSILON).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -182,6 +185,26 @@ async fn both_formats_say_the_same() {
 }
 
 #[tokio::test]
+async fn the_readme_names_each_metric_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ring, audit) = (folder.path().join("keys.toml"), folder.path().join("audit.log"));
+    keys::create(&ring, "a test", &RingRecord::generate(&SystemRandom, SystemClock::new().now())).unwrap();
+    let keys: Table = format!("file = '{}'", ring.display()).parse().unwrap();
+    let town = Town::planned(plan().set("keys", keys).set("audit.path", audit.display().to_string())).await;
+    town.visitor().visit("/").await;
+    let text = get(&town, "/metrics", "text/plain").await.text().await.unwrap();
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let shown: BTreeSet<&str> = types.collect();
+
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let table = readme.split_once("| metric | labels |").unwrap().1.split("\n\n").next().unwrap();
+    let cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let named: BTreeSet<&str> =
+        cells.flat_map(|cell| cell.split([',', ' ', '`'])).filter(|it| !it.is_empty()).collect();
+    assert_eq!(named, shown);
+}
+
+#[tokio::test]
 async fn the_status_tells_of_keys_certificates_upstreams_and_refusals() {
     let town = Town::planned(plan()).await;
     let mut visitor = town.visitor();
@@ -198,7 +221,8 @@ async fn the_status_tells_of_keys_certificates_upstreams_and_refusals() {
     assert_eq!((&server["upstream"], &server["healthy"]), (&"site".into(), &true.into()));
     let refusal = &status["refusals"][0];
     assert_eq!((&refusal["code"], &refusal["route"]), (&"session_required".into(), &"/account/**".into()));
-    assert_eq!(refusal["client"], "127.0.0.0/24", "never the address");
+    assert_eq!(refusal["client"], "127.0.0.0", "never the address");
+    assert_eq!(status["audit"], Value::Null, "there is none");
     let minutes = &status["last_minutes"];
     assert_eq!(minutes["validity"], 1.0);
     assert!(minutes["mint_seconds"]["p99"].as_f64().unwrap() > 0.0);
@@ -207,17 +231,32 @@ async fn the_status_tells_of_keys_certificates_upstreams_and_refusals() {
 }
 
 #[tokio::test]
+async fn of_an_address_the_status_shows_what_the_audit_log_may() {
+    for (setting, shown) in [("full", Some("127.0.0.1")), ("truncated", Some("127.0.0.0")), ("none", None)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log").display().to_string();
+        let plan = plan().set("audit.path", path).set("audit.client_address", setting);
+        let town = Town::planned(plan).await;
+        town.visitor().visit("/account/").await;
+        assert_eq!(status(&town).await["refusals"][0]["client"], serde_json::json!(shown));
+
+        // The refusal's line; the log's own, such as its opening, do not count.
+        counted(&town, "guestpass_audit_lines_total", 1.0).await;
+        let numbers = numbers(&town).await;
+        assert!((number(&numbers, "guestpass_audit_lost_total")).abs() < f64::EPSILON);
+        assert!((number(&numbers, "guestpass_audit_failing")).abs() < f64::EPSILON);
+    }
+}
+
+#[tokio::test]
 async fn the_last_minutes_fill_by_themselves() {
     let town = Town::planned(plan()).await;
     town.visitor().visit("/").await;
-    let mut rates = Vec::new();
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while rates.is_empty() {
-        assert!(std::time::Instant::now() < patience);
+    eventually_found("a step of the history", PATIENCE, async || {
         let status = status(&town).await;
-        rates = status["last_minutes"]["mints"].as_array().unwrap().clone();
-        tokio::task::yield_now().await;
-    }
+        status["last_minutes"]["mints"].as_array().unwrap().first().cloned()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -228,15 +267,11 @@ async fn a_site_that_is_gone_makes_it_unready() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
     drop(site);
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    let detail = loop {
+    let detail = eventually_found("it is not ready", PATIENCE, async || {
         let answer = client.get(&url).send().await.unwrap();
-        if answer.status() == 503 {
-            break answer.json::<Value>().await.unwrap()["detail"].clone();
-        }
-        assert!(std::time::Instant::now() < patience);
-        tokio::task::yield_now().await;
-    };
+        if answer.status() == 503 { Some(answer.json::<Value>().await.unwrap()["detail"].clone()) } else { None }
+    })
+    .await;
     assert!(detail.as_str().unwrap().contains("upstream"), "{detail}");
 }
 
@@ -333,16 +368,9 @@ async fn prometheus_takes_the_numbers_the_rules_and_the_sample() {
         let answer: Value = answer.json().await.unwrap();
         answer["data"]["result"].as_array().cloned().unwrap_or_default()
     };
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    loop {
-        let found = query(r#"guestpass_requests_total{route="/account/**",class="4xx"}"#).await;
-        if let Some(found) = found.first() {
-            assert_eq!(found["value"][1], "1");
-            break;
-        }
-        assert!(std::time::Instant::now() < patience, "{}", prometheus.complained());
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    let refused = async || query(r#"guestpass_requests_total{route="/account/**",class="4xx"}"#).await.pop();
+    let found = eventually_found("Prometheus has the numbers", PATIENCE, refused).await;
+    assert_eq!(found["value"][1], "1");
     let validity = query(r#"sum(guestpass_cookie_readings_total{reading="valid"}) / sum(guestpass_cookie_readings_total{reading!="absent"})"#).await;
     assert_eq!(validity[0]["value"][1], "1", "the rate is derivable");
     let rules: Value = client.get(format!("http://{address}/api/v1/rules")).send().await.unwrap().json().await.unwrap();
