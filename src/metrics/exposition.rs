@@ -195,7 +195,11 @@ impl Snapshot {
 }
 
 fn audit(health: &Health, page: &mut Page<'_>) -> fmt::Result {
-    page.counter("guestpass_audit_lines", "Lines of the audit log that were written.", [([], health.written())])?;
+    page.counter(
+        "guestpass_audit_lines",
+        "Lines of the audit log that were written, but those on itself.",
+        [([], health.written())],
+    )?;
     page.counter("guestpass_audit_lost", "Lines of it that could not be.", [([], health.lost())])?;
     let failing = u64::from(health.is_failing());
     page.one("guestpass_audit_failing", "Whether the last attempt to write it failed.", failing)
