@@ -67,6 +67,8 @@ pub struct Table {
     any: Level,
     implied: Entry,
     names_no_host: bool,
+    /// The methods that some route names. All others meet the same routes.
+    methods: Vec<Method>,
 }
 
 impl Table {
@@ -80,6 +82,7 @@ impl Table {
             any: Level::default(),
             implied: Entry::new(Route::implied(), routes.len()),
             names_no_host,
+            methods: named(&routes),
         };
         for (place, route) in routes.into_iter().enumerate() {
             let level = match &route.host.0 {
@@ -122,13 +125,20 @@ impl Table {
         let paths = Paths::of(path);
         let capitals = in_capitals(method);
         let mut strictest: Option<&Entry> = None;
-        for method in std::iter::once(method).chain(&capitals).chain(overrides) {
+        for method in self.told_apart(std::iter::once(method).chain(&capitals).chain(overrides)) {
             let entry = self.judge(host, &paths, method)?;
             if strictest.is_none_or(|found| entry.matched.rules.strictness() > found.matched.rules.strictness()) {
                 strictest = Some(entry);
             }
         }
         strictest.map(|entry| &entry.matched).ok_or(Unroutable::UnknownHost)
+    }
+
+    /// Those of `methods` that can meet different routes: of all that no route names, the first. A hundred made-up ones
+    /// must not have the path judged a hundred times.
+    fn told_apart<'m>(&self, methods: impl Iterator<Item = &'m Method>) -> impl Iterator<Item = &'m Method> {
+        let mut any_other = false;
+        methods.filter(move |method| self.methods.contains(method) || !std::mem::replace(&mut any_other, true))
     }
 
     /// The route that all readings agree on.
@@ -407,6 +417,17 @@ fn fold(reading: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(reading)
     }
+}
+
+/// Each once, and HEAD with GET, which covers it.
+fn named(routes: &[Route]) -> Vec<Method> {
+    let mut methods = vec![Method::HEAD];
+    for method in routes.iter().flat_map(|route| &route.methods) {
+        if !methods.contains(method) {
+            methods.push(method.clone());
+        }
+    }
+    methods
 }
 
 #[cfg(test)]

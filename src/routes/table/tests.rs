@@ -506,3 +506,13 @@ fn the_modelled_servers_do_find_protected_paths() {
         assert!(finders.count() >= least, "{path}");
     }
 }
+
+#[test]
+fn a_hundred_made_up_methods_are_judged_as_one() {
+    let route = Route { methods: vec![Method::POST], ..Route::implied() };
+    let table = Table::new(vec![route]);
+    let made_up: Vec<Method> = (0..100).map(|number| format!("M{number}").parse().unwrap()).collect();
+    let methods = [&Method::POST, &Method::GET].into_iter().chain(&made_up).chain([&Method::HEAD]);
+    let told_apart: Vec<_> = table.told_apart(methods).map(Method::as_str).collect();
+    assert_eq!(told_apart, ["POST", "GET", "HEAD"]);
+}
