@@ -45,6 +45,8 @@ pub(super) struct Guard<I> {
     held: BytesMut,
     /// How much of it hyper may have.
     clear: usize,
+    /// Whether the request under way wishes for another protocol, and hyper may know of it.
+    has_asked: bool,
 }
 
 /// What is to become of the next bytes.
@@ -71,6 +73,7 @@ impl<I> Guard<I> {
             watch: Watch::Requests,
             held: BytesMut::new(),
             clear: 0,
+            has_asked: false,
         }
     }
 
@@ -99,11 +102,22 @@ impl<I> Guard<I> {
         self.heed(stop);
     }
 
+    /// When the head is passed, and not when its body has ended: an answer may come in between, and stands.
+    fn ask(&mut self) {
+        if !std::mem::replace(&mut self.has_asked, true) {
+            self.word.ask();
+        }
+    }
+
     fn heed(&mut self, stop: Stop) {
+        if self.reader.wishes() {
+            self.ask();
+        }
         match stop {
             Stop::More => {}
             Stop::Upgrade => {
-                self.word.ask();
+                self.ask();
+                self.has_asked = false;
                 self.watch = Watch::Asked;
             }
             Stop::Head(malformed) => self.refuse(malformed),

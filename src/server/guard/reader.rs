@@ -62,6 +62,12 @@ impl Reader {
         Self { bounds, state: State::Head, upgrade: false, looked_at: 0 }
     }
 
+    /// Whether the request under way, whose head was passed, wishes for another protocol behind it.
+    #[must_use]
+    pub const fn wishes(&self) -> bool {
+        self.upgrade
+    }
+
     /// How many of `bytes` are good to be passed on, and why no more are. `bytes` begins with the first one that was not
     /// passed before. A head is passed as a whole.
     pub fn read(&mut self, bytes: &[u8]) -> (usize, Stop) {

@@ -165,6 +165,23 @@ fn what_comes_behind_a_declined_upgrade_is_a_request_again() {
     assert_eq!(read(&mut guard), Poll::Ready(b"\0\n\r".to_vec()), "and so does what is no HTTP");
 }
 
+#[test]
+fn an_upgrade_that_was_declined_before_the_body_had_ended_stays_declined() {
+    let head = b"POST /one HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\n";
+    let rest = b"helloGET /two HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut guard = Guard::new(Client::saying([&head[..], &rest[..]]), &Limits::default());
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut read = |guard: &mut Guard<Client>| {
+        let mut room = [0; 256];
+        let mut buf = ReadBuf::new(&mut room);
+        Pin::new(guard).poll_read(&mut cx, &mut buf).map(|read| read.map(|()| buf.filled().to_vec()).unwrap())
+    };
+    assert!(read(&mut guard).is_ready());
+    guard.word().decide(false);
+    assert_eq!(read(&mut guard), Poll::Ready(b"hello".to_vec()));
+    assert_eq!(read(&mut guard), Poll::Ready(b"GET /two HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()));
+}
+
 /// A legal request as text, and what hyper is to see of it.
 fn legal() -> impl Strategy<Value = (Vec<u8>, (String, Option<Vec<u8>>))> {
     let body = prop::collection::vec(any::<u8>(), 0..60);
