@@ -51,8 +51,8 @@ pub(super) fn kind(name: &HeaderName) -> Option<Kind> {
         b'c' if is(name, b"content-length") && name != b"content-length" => Some(Kind::Framing),
         b't' if is(name, b"transfer-encoding") => Some(Kind::Framing),
         b's' if begins(name, b"sec-") && !spelt_plainly(name) => Some(Kind::Browser),
-        b'p' | b's' | b'r' if is_one_of(name, &MISLEADING) => Some(Kind::Misleading),
-        b'c' | b'f' | b't' if is_one_of(name, &ADDRESSES) => Some(Kind::Address),
+        b'p' | b's' | b'r' | b'f' if is_one_of(name, &MISLEADING) => Some(Kind::Misleading),
+        b'c' | b'f' | b't' | b'r' | b'w' if is_one_of(name, &ADDRESSES) => Some(Kind::Address),
         b'h' if is(name, b"http2-settings") => Some(Kind::Framing),
         _ => None,
     }
@@ -61,7 +61,7 @@ pub(super) fn kind(name: &HeaderName) -> Option<Kind> {
 /// IIS and Symfony (`X-Original-URL`, `X-Rewrite-URL`), ingress controllers and API gateways (`X-Original-URI`,
 /// `X-Forwarded-*`), Envoy, CA SiteMinder (`X-HTTP-DestinationURL`), WSGI servers: gunicorn makes `PATH_INFO` and
 /// `SCRIPT_NAME` of a local proxy's the request's own.
-const MISLEADING: [&[u8]; 18] = [
+const MISLEADING: [&[u8]; 21] = [
     b"x-original-url",
     b"x-rewrite-url",
     b"x-override-url",
@@ -80,9 +80,12 @@ const MISLEADING: [&[u8]; 18] = [
     b"x-original-host",
     b"x-host",
     b"x-http-host-override",
+    b"x-scheme",
+    b"x-url-scheme",
+    b"front-end-https",
 ];
 
-const ADDRESSES: [&[u8]; 10] = [
+const ADDRESSES: [&[u8]; 26] = [
     b"client-ip",
     b"x-client-ip",
     b"x-cluster-client-ip",
@@ -93,6 +96,22 @@ const ADDRESSES: [&[u8]; 10] = [
     b"cf-connecting-ip",
     b"cf-connecting-ipv6",
     b"fastly-client-ip",
+    b"remote-addr",
+    b"wl-proxy-client-ip",
+    b"forwarded-for",
+    b"fly-client-ip",
+    b"cloudfront-viewer-address",
+    b"x-forward-for",
+    b"x-original-forwarded-for",
+    b"x-envoy-external-address",
+    b"x-azure-clientip",
+    b"x-azure-socketip",
+    b"x-appengine-user-ip",
+    b"x-vercel-forwarded-for",
+    b"x-nf-client-connection-ip",
+    b"x-proxyuser-ip",
+    b"x-client",
+    b"x-cluster-client",
 ];
 
 /// Whether `name` is written as its standard writes it.
