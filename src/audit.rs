@@ -8,6 +8,7 @@
 //! What nothing here can show is that everything was put back to how it stood at an earlier time, heads and all: for
 //! that a head must be kept where whoever does it cannot write.
 
+mod budget;
 mod chain;
 mod head;
 mod line;
@@ -42,7 +43,9 @@ use crate::context::Context;
 use crate::cookie::SharedRing;
 use crate::event::{Event, Recording, Sink, Unrecorded};
 
+use self::budget::Budget;
 use self::line::Draft;
+use self::wire::Line;
 use self::writer::{Order, Writer};
 
 /// Lines that may wait for the disk. It takes thousands a second, so more than these means that it is stuck.
@@ -164,6 +167,7 @@ pub struct Audit {
     config: Config,
     clock: Arc<dyn Clock>,
     health: Arc<Health>,
+    budget: Budget,
     orders: Option<SyncSender<Order>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -182,7 +186,7 @@ impl Audit {
         let (orders, queue) = sync_channel(QUEUE);
         let named = thread::Builder::new().name("audit".to_owned());
         let writer = named.spawn(move || writer.run(&queue)).map_err(Error::Thread)?;
-        Ok(Self { config, clock, health, orders: Some(orders), writer: Some(writer) })
+        Ok(Self { config, clock, health, budget: Budget::default(), orders: Some(orders), writer: Some(writer) })
     }
 
     /// How it fares.
@@ -193,6 +197,7 @@ impl Audit {
 
     /// Waits until what was said so far is on disk, or cannot be.
     pub fn flush(&self) {
+        self.tell_omitted(self.budget.settle());
         let (done, flushed) = channel();
         if let Some(orders) = &self.orders
             && orders.send(Order::Flush(done)).is_ok()
@@ -225,6 +230,14 @@ impl Audit {
         })
     }
 
+    /// That so many lines were left out, since they were past the budget.
+    fn tell_omitted(&self, count: u64) {
+        if count > 0 {
+            let line = Draft::of_the_trail("log.omitted", &*self.clock);
+            let _ = self.send(Draft(Line { omitted: Some(count), ..line }), None);
+        }
+    }
+
     fn lose(&self, why: &str) -> Unrecorded {
         self.health.lost.fetch_add(1, Ordering::Relaxed);
         Unrecorded { by: WHO, why: why.to_owned() }
@@ -238,6 +251,13 @@ impl Sink for Audit {
             return;
         }
         if let Some(draft) = self.draft(event, context) {
+            if is_anybodys(event) {
+                let (is_left, omitted) = self.budget.take(self.clock.uptime());
+                self.tell_omitted(omitted);
+                if !is_left {
+                    return;
+                }
+            }
             // What is lost is counted, and the trail says so when it can be written again.
             let _ = self.send(draft, None);
         }
@@ -265,6 +285,18 @@ impl Sink for Audit {
 /// What is written before it takes effect, or at once when it has.
 const fn is_recorded(event: &Event<'_>) -> bool {
     matches!(event, Event::Minted { .. } | Event::Revoked { .. } | Event::KeyRotated { .. } | Event::KeyRetired { .. })
+}
+
+/// What takes no more than a request that is refused.
+const fn is_anybodys(event: &Event<'_>) -> bool {
+    matches!(
+        event,
+        Event::CookieRejected { .. }
+            | Event::Conflicted { .. }
+            | Event::Refused { .. }
+            | Event::MintFailed { .. }
+            | Event::MintLimited
+    )
 }
 
 impl fmt::Debug for Audit {

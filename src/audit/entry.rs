@@ -110,6 +110,9 @@ impl fmt::Display for Entry {
         if let Some(latency) = line.latency_ms {
             write!(f, "  {latency:.1} ms")?;
         }
+        if let Some(omitted) = line.omitted {
+            write!(f, "  {omitted} more refusals and rejected cookies")?;
+        }
         if let Some(lost) = line.lost {
             write!(f, "  {lost} lines could not be written")?;
         }

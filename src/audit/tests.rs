@@ -360,15 +360,35 @@ fn a_line_without_end_takes_no_memory_and_is_found() {
 }
 
 #[test]
+fn refusals_by_the_thousand_push_nothing_else_out() {
+    let house = House::new();
+    let audit = house.start();
+    mint(&audit, "one").unwrap();
+    for _ in 0..5_000 {
+        audit.notice(&Event::MintLimited, None);
+    }
+    mint(&audit, "two").unwrap();
+    audit.flush();
+    let text = fs::read_to_string(&house.segments()[0]).unwrap();
+    let count = |event: &str| text.matches(&format!("\"event\":\"{event}\"")).count();
+    assert_eq!((count("session.minted"), count("session.refused"), count("log.omitted")), (2, 300, 1));
+    assert!(text.contains("\"omitted\":4700"), "{text}");
+    drop(audit);
+    assert_eq!(house.verify().flaws, []);
+}
+
+#[test]
 fn forged_cookies_by_the_thousand_keep_nobody_from_a_session() {
     let house = House::new();
     // Nobody takes anything out of the queue.
     let (orders, _queue) = sync_channel(QUEUE);
     let health = Arc::<Health>::default();
     let (config, clock) = (house.config.clone(), Arc::clone(&house.clock) as _);
-    let audit = Audit { config, clock, health: Arc::clone(&health), orders: Some(orders), writer: None };
+    let budget = Budget::default();
+    let audit = Audit { config, clock, health: Arc::clone(&health), budget, orders: Some(orders), writer: None };
     for _ in 0..QUEUE {
-        audit.notice(&Event::MintLimited, None);
+        // As if each had its own budget.
+        let _ = audit.send(audit.draft(&Event::MintLimited, None).unwrap(), None);
     }
     assert_eq!(health.lost(), (QUEUE - UNAWAITED) as u64);
     let (done, _outcome) = oneshot::channel();

@@ -41,6 +41,8 @@ pub(super) struct Line {
     pub(super) oldest: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lost: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) omitted: Option<u64>,
     pub(super) audit_key: String,
 }
 
