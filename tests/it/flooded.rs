@@ -4,12 +4,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::flood::{FLOODS, Flood};
 use crate::harness::frames::{self, END_HEADERS, HEADERS, PING, RST_STREAM, WINDOW_UPDATE, field, frame, get};
@@ -157,31 +157,29 @@ async fn by_many_streams() {
     .await;
 }
 
-/// Has each of the attackers do `attack` over and over while visitors are served, and holds what it promises.
+/// Has each of the attackers do `attack` over and over while visitors are served, and holds what it promises. That each
+/// attack ends with its connection is [`crate::floods`]' business.
 async fn beside<F>(street: &Street, name: &str, attackers: usize, bound: u64, attack: impl Fn() -> F + Sync)
 where
     F: Future<Output = ()> + Send,
 {
     let before = settled(street).await;
-    let over = AtomicBool::new(false);
-    let attacks = AtomicU64::new(0);
+    let over = CancellationToken::new();
     let attacking = futures_util::future::join_all((0..attackers).map(|_| async {
-        while !over.load(Ordering::Relaxed) {
+        loop {
             attack().await;
-            attacks.fetch_add(1, Ordering::Relaxed);
         }
     }));
     // On a thread of their own: what is measured is how the proxy treats the visitor, and not how a runtime does that
     // attackers keep busy.
     let most = tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
-            scope.spawn(|| runtime().block_on(attacking));
+            scope.spawn(|| runtime().block_on(async { drop(over.run_until_cancelled(attacking).await) }));
             let most = runtime().block_on(visits(street, LASTS));
-            over.store(true, Ordering::Relaxed);
+            over.cancel();
             most
         })
     });
-    assert!(attacks.into_inner() > 0, "{name} never ended");
     assert!(most < before + bound, "{name}: {before} bytes before, and {most} at most");
     is_back(street, name, before).await;
 }
