@@ -34,6 +34,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Watch};
 use crate::cookie::SharedRing;
 use crate::event::{Everyone, Sink};
+use crate::outbox::{self, Outbox};
 use crate::random::{Random, SystemRandom};
 use crate::server::{Admission, Listener};
 use crate::store::Store;
@@ -79,6 +80,7 @@ pub struct Proxy {
     asking: Asking,
     access_log: Option<AccessLog>,
     audit: Option<Arc<Audit>>,
+    outbox: Option<Arc<Outbox>>,
 }
 
 /// The two ways of stopping.
@@ -161,8 +163,9 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
     let stop = Stop::default();
     let (ring, keeper) = reload::keys(&config.keys, &world)?;
     let audit = audit(&config, &ring, &world)?;
+    let outbox = outbox(&config, &ring, &world, &minting)?;
     let (metrics, world) = operator::counted(&config, audit.as_deref(), world);
-    let world = told_to(audit.clone(), world);
+    let world = told_to(audit.clone(), outbox.clone(), world);
     let provider = reload::provider(&config, &world, minting.handle())?;
     let store = Store::open(&config.store, Arc::clone(&world.clock))?;
     let parts = Parts::new(config, Lasting { world, ring, provider, store, metrics }, None)?;
@@ -204,6 +207,7 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
         asking,
         access_log: Some(access_log),
         audit,
+        outbox,
     })
 }
 
@@ -218,6 +222,12 @@ impl Proxy {
     #[must_use]
     pub const fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// How the outbox fares, if there is one.
+    #[must_use]
+    pub fn outbox(&self) -> Option<Arc<outbox::Health>> {
+        self.outbox.as_ref().map(|outbox| outbox.health())
     }
 
     /// Reads the configuration, the certificates and the key ring again now, as it does by itself soon after a file has
@@ -272,6 +282,9 @@ impl Proxy {
                 tracing::error!("a worker had panicked");
             }
         }
+        if let Some(outbox) = self.outbox.take() {
+            outbox.stop();
+        }
         // A call to Genesys that is still under way can help nobody any more.
         drop(self.minting.take());
         drop(self.access_log.take());
@@ -293,10 +306,18 @@ fn audit(config: &Config, ring: &SharedRing, world: &World) -> Result<Option<Arc
     Ok(config.audit.as_ref().map(start).transpose()?.map(Arc::new))
 }
 
+fn outbox(config: &Config, ring: &SharedRing, world: &World, background: &Runtime) -> Result<Option<Arc<Outbox>>> {
+    let Some(config) = &config.outbox else { return Ok(None) };
+    let (clock, random) = (Arc::clone(&world.clock), Arc::clone(&world.random));
+    let outbox = Outbox::start(config.clone(), ring.clone(), clock, random, background.handle())?;
+    Ok(Some(Arc::new(outbox)))
+}
+
 /// The same world, in which whoever keeps the books hears of everything first.
-fn told_to(audit: Option<Arc<Audit>>, world: World) -> World {
-    let Some(audit) = audit else { return world };
-    let sink = Everyone(vec![Box::new(audit), Box::new(world.sink)]);
+fn told_to(audit: Option<Arc<Audit>>, outbox: Option<Arc<Outbox>>, world: World) -> World {
+    let audit = audit.map(|audit| Box::new(audit) as Box<dyn Sink>);
+    let outbox = outbox.map(|outbox| Box::new(outbox) as Box<dyn Sink>);
+    let sink = Everyone(audit.into_iter().chain(outbox).chain([Box::new(world.sink) as Box<dyn Sink>]).collect());
     World { sink: Arc::new(sink), ..world }
 }
 

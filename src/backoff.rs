@@ -1,10 +1,11 @@
-//! How long to wait before trying again: exponential, with full jitter.
+//! How long to wait before trying again: exponential, with full jitter, or as the other side asks.
 //!
 //! Full jitter (a uniform draw between nothing and the ceiling) rather than a little noise around the ceiling:
 //! callers that failed together must not come back together.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use crate::clock::Timestamp;
 use crate::random::Random;
 
 /// A schedule of growing waits.
@@ -27,6 +28,20 @@ impl Backoff {
         let factor = 2_u32.checked_pow(retry).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(self.cap)
     }
+}
+
+/// Reads `Retry-After` (RFC 9110, section 10.2.3), in seconds or as an HTTP date; a date that is past means now; what is
+/// neither is as good as absent. It can be of any length, so whoever asks has a bound of his own.
+#[must_use]
+pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than fit are still a number, and a long one.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let moment = httpdate::parse_http_date(value).ok()?;
+    let since_epoch = moment.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_seconds(since_epoch.as_secs()).since(now))
 }
 
 #[cfg(test)]

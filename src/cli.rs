@@ -9,6 +9,7 @@ mod keys;
 mod sessions;
 mod operator;
 mod audit;
+mod outbox;
 mod simulate;
 mod signals;
 mod service;
@@ -68,6 +69,9 @@ enum Command {
     Sessions(sessions::Arguments),
     /// Show the audit log, and verify that it is whole
     Audit(audit::Arguments),
+    /// Show what the KMS webhook could not be told of, send it again, or drop it
+    #[command(subcommand)]
+    Outbox(outbox::Arguments),
     /// Run one of the demo's parts by itself, for staging and tests
     #[command(subcommand)]
     Simulate(simulate::Arguments),
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Keys(arguments) => keys::run(arguments, &SystemClock::new(), &SystemRandom),
         Command::Sessions(arguments) => sessions::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),
+        Command::Outbox(arguments) => outbox::run(arguments, &SystemClock::new()),
         Command::Simulate(arguments) => simulate::run(arguments),
     };
     done.unwrap_or_else(|error| {

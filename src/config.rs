@@ -47,6 +47,7 @@ use crate::forward::Upstream;
 use crate::gate;
 use crate::genesys;
 use crate::keys;
+use crate::outbox;
 use crate::routes::{OwnPrefix, Route};
 use crate::server::{Limits, Listener};
 use crate::stock;
@@ -82,6 +83,8 @@ pub struct Config {
     pub own: OwnPrefix,
     /// Where it is kept what must outlive the process.
     pub store: store::Place,
+    /// Who is told of sessions and keys; `None` is nobody.
+    pub outbox: Option<outbox::Config>,
     /// Where the operator is listened to; `None` is nowhere.
     pub admin: Option<admin::Config>,
     /// At least one; routes name them by their place here.

@@ -103,6 +103,8 @@ pub mod forward;
 #[cfg(feature = "proxy")]
 pub mod audit;
 #[cfg(feature = "proxy")]
+pub mod outbox;
+#[cfg(feature = "proxy")]
 pub mod access_log;
 pub mod event;
 pub mod refusal;

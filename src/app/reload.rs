@@ -239,6 +239,8 @@ fn keeping_what_stays(old: &Config, new: Config) -> (Config, Vec<&'static str>) 
         ("admin", new.admin != old.admin),
         ("store.path", new.store != old.store),
         ("audit", new.audit != old.audit),
+        // Its events go on saying of protection and rotation what was so at the start.
+        ("kms", new.outbox != old.outbox),
         ("log", (&new.access_log, new.log_level) != (&old.access_log, old.log_level)),
         ("shutdown.grace", new.grace != old.grace),
     ];
@@ -253,6 +255,7 @@ fn keeping_what_stays(old: &Config, new: Config) -> (Config, Vec<&'static str>) 
         admin: old.admin.clone(),
         store: old.store.clone(),
         audit: old.audit.clone(),
+        outbox: old.outbox.clone(),
         access_log: old.access_log.clone(),
         log_level: old.log_level,
         grace: old.grace,

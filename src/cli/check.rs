@@ -141,7 +141,12 @@ fn process_rows(config: &Config) -> Vec<[String; 2]> {
         };
         [audit.path.display().to_string(), what.to_owned()]
     });
-    [own, store].into_iter().chain(audit).chain(admin).collect()
+    let outbox = config.outbox.iter().map(|outbox| {
+        // What stands behind the host may be a credential.
+        let host = outbox.url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+        [host.unwrap_or_default(), "told of sessions and keys, by webhook".to_owned()]
+    });
+    [own, store].into_iter().chain(audit).chain(outbox).chain(admin).collect()
 }
 
 fn route_row(route: &Route, config: &Config) -> [String; 2] {

@@ -15,12 +15,14 @@ use crate::cookie::SameSite;
 use crate::policy::{OnMissing, Policy};
 use crate::routes::{HostPattern, PathPattern, Route, Table};
 use crate::server::{Listener, ProxyProtocol};
+use crate::store::Place;
 
 /// Applies all of them.
 pub(super) fn all(draft: &Draft, findings: &mut Findings) {
     something_is_served(draft, findings);
     addresses_are_different(draft, findings);
     the_operator_has_an_address(draft, findings);
+    the_outbox_has_a_place(draft, findings);
     somebody_may_announce_clients(draft, findings);
     listeners_have_certificates(draft, findings);
     the_warm_pool_makes_sense(draft, findings);
@@ -101,6 +103,15 @@ fn somebody_may_announce_clients(draft: &Draft, findings: &mut Findings) {
                 .error(&places.of("proxy_protocol"), "the PROXY protocol is heeded of nobody", "names no proxy")
                 .help("name the addresses of the load balancers in `trust.proxies`: [\"10.0.0.0/8\"]");
         }
+    }
+}
+
+fn the_outbox_has_a_place(draft: &Draft, findings: &mut Findings) {
+    if draft.kms.places.says("webhook_url") && draft.store == Place::Memory {
+        findings
+            .error(&draft.kms.places.of("webhook_url"), "`kms.webhook_url` needs a folder in `store.path`", "")
+            .note("what must not be lost in a crash is on disk until it is delivered")
+            .help("name a folder that the process may write in, such as \"state\"");
     }
 }
 

@@ -7,7 +7,7 @@ use toml::de::DeTable;
 use super::Config;
 use super::findings::Findings;
 use super::front::{self, Tls};
-use super::process;
+use super::process::{self, Kms};
 use super::raw::{Entry, Places, Section, Surroundings};
 use super::site;
 use super::upstream;
@@ -22,6 +22,7 @@ use crate::forward::Upstream;
 use crate::gate;
 use crate::genesys;
 use crate::keys;
+use crate::outbox;
 use crate::routes::{OwnPrefix, Route};
 use crate::server::{Limits, Listener};
 use crate::stock;
@@ -47,7 +48,8 @@ pub(super) struct Draft {
     strip_from_upstream: bool,
     pub(super) keys: Option<keys::Config>,
     pub(super) own: OwnPrefix,
-    store: store::Place,
+    pub(super) store: store::Place,
+    pub(super) kms: Entry<Kms>,
     pub(super) admin: Option<Entry<admin::Config>>,
     pub(super) upstreams: Vec<Entry<Upstream>>,
     pub(super) routes: Vec<Entry<Route>>,
@@ -75,6 +77,10 @@ impl Draft {
         let keys = root.table("keys", visitor::keys);
         let own = root.table("own", process::own);
         let store = root.table("store", process::store);
+        let kms = root.table("kms", |section| {
+            let value = process::kms(section);
+            Entry { value, places: section.places().clone() }
+        });
         let stands = root.places().says("admin");
         let admin = root.table("admin", |section| {
             let value = Some(process::admin(section));
@@ -102,6 +108,7 @@ impl Draft {
             keys,
             own,
             store,
+            kms,
             admin: Some(admin).filter(|_| stands),
             upstreams,
             routes,
@@ -131,6 +138,20 @@ impl Draft {
             max_age: self.session.warm_pool.max_age,
             per_second: genesys.rate_limit,
         };
+        let keys = self.keys?;
+        let outbox = match (self.kms.value, &self.store) {
+            (Some(kms), store::Place::Folder(folder)) => Some(outbox::Config {
+                folder: folder.clone(),
+                url: kms.url,
+                secret: kms.secret,
+                timeout: kms.timeout,
+                give_up_after: kms.give_up_after,
+                protection: self.cookie.protection,
+                // A secret of the configuration is replaced by whoever wrote it there.
+                rotate_every: keys.rotate_every.filter(|_| matches!(keys.source, keys::Source::File(_))),
+            }),
+            _ => None,
+        };
         Some(Config {
             workers: self.workers,
             refusal_page: self.refusal_page,
@@ -142,9 +163,10 @@ impl Draft {
             warm_pool,
             gate,
             cookie: self.cookie,
-            keys: self.keys?,
+            keys,
             own: self.own,
             store: self.store,
+            outbox,
             admin: self.admin.and_then(|entry| entry.value),
             upstreams: values(self.upstreams)?,
             routes: values(self.routes)?,

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 /// Which variable goes over which key.
-const VARIABLES: [(&str, &str); 8] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("admin.token", "GUESTPASS_ADMIN_TOKEN"),
     ("genesys.base_url", "GENESYS_BASE_URL"),
     ("genesys.client_id", "GENESYS_CLIENT_ID"),
@@ -15,6 +15,8 @@ const VARIABLES: [(&str, &str); 8] = [
     ("genesys.region", "GENESYS_REGION"),
     ("genesys.scopes", "GENESYS_SCOPES"),
     ("keys.secret", "HMAC_SECRET"),
+    ("kms.webhook_secret", "KMS_WEBHOOK_SECRET"),
+    ("kms.webhook_url", "KMS_WEBHOOK_URL"),
 ];
 
 /// A variable that has no key, since a key that was replaced should not linger in a file.

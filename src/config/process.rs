@@ -1,7 +1,8 @@
-//! The sections about the process itself: `own`, `store`, `admin`, `audit`.
+//! The sections about the process itself: `own`, `store`, `admin`, `audit`, `kms`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -10,6 +11,7 @@ use super::raw::Section;
 use super::value::{self, Unfit};
 use crate::admin;
 use crate::audit::{self, ClientAddress, Mode};
+use crate::outbox::SigningSecret;
 use crate::routes::OwnPrefix;
 use crate::secret::SecretText;
 use crate::store::Place;
@@ -34,6 +36,22 @@ const LONGEST_COMPLIANCE: usize = 1_024;
 
 /// A gigabyte, of the size above.
 const AUDIT_FILES: usize = 10;
+
+/// A receiver that only keeps the event answers in far less; one of the few deliveries that go out at once is not to be
+/// held by a slow one for longer.
+const KMS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A weekend and a morning: so long a receiver may be down without anybody noticing.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 3_600);
+
+/// `[kms]`, where it names somebody to tell.
+#[derive(Debug)]
+pub(super) struct Kms {
+    pub(super) url: String,
+    pub(super) secret: SigningSecret,
+    pub(super) timeout: Duration,
+    pub(super) give_up_after: Duration,
+}
 
 /// `[own]`.
 pub(super) fn own(section: &mut Section<'_>) -> OwnPrefix {
@@ -62,6 +80,48 @@ pub(super) fn store(section: &mut Section<'_>) -> Place {
             .help("name a folder that the process may write in");
     }
     place.unwrap_or_else(|| Place::Folder(folder.join("state")))
+}
+
+/// `[kms]`; `None` tells nobody.
+pub(super) fn kms(section: &mut Section<'_>) -> Option<Kms> {
+    let url = section.optional("webhook_url", webhook_url);
+    let is_on = section.places().says("webhook_url");
+    let secret = match is_on {
+        true => section.need("webhook_secret", webhook_secret),
+        false => section.optional("webhook_secret", webhook_secret),
+    };
+    let timeout = section.get("timeout", value::duration).unwrap_or(KMS_TIMEOUT);
+    let give_up_after = section.get("give_up_after", value::duration).unwrap_or(GIVE_UP_AFTER);
+    let url = url?;
+    if value::is_in_the_clear(&url) {
+        let spot = section.places().of("webhook_url");
+        section
+            .findings
+            .warning(&spot, "`kms.webhook_url` tells of sessions in the clear", "no TLS")
+            .help("write https://");
+    }
+    Some(Kms { url, secret: secret?, timeout, give_up_after })
+}
+
+fn webhook_url(value: &DeValue<'_>) -> value::Reading<String> {
+    const HELP: &str = "write scheme, host and path: \"https://kms.example/hooks/guestpass\"";
+    let text = value::text(value)?;
+    let unfit = |label: &str| Unfit::new("is not an http:// or https:// URL", label).help(HELP);
+    let uri: http::Uri = text.parse().map_err(|_| unfit("cannot be understood"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+        return Err(unfit("has no scheme and host"));
+    }
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(unfit("can have no user"));
+    }
+    Ok(text)
+}
+
+fn webhook_secret(value: &DeValue<'_>) -> value::Reading<SigningSecret> {
+    const HELP: &str =
+        "make one with `openssl rand -base64 32`; the receiver needs the same, perhaps with whsec_ before it";
+    let text = value.as_str().ok_or_else(|| Unfit::type_of(value, "text").help(HELP))?;
+    SigningSecret::parse(text).map_err(|error| Unfit::new("is no secret for webhooks", error.to_string()).help(HELP))
 }
 
 /// `[admin]`, which is asked for its keys also where it does not stand.

@@ -175,6 +175,12 @@ pub(super) fn secret(value: &DeValue<'_>) -> Reading<SecretBytes> {
     Ok(SecretBytes::new(text.as_bytes().to_vec()))
 }
 
+/// Whether what goes to this URL can be read on a network.
+pub(super) fn is_in_the_clear(url: &str) -> bool {
+    let host = url.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
+    host.is_some_and(|host| !matches!(host, "localhost" | "[") && !host.starts_with("127."))
+}
+
 /// `250ms` as 250 and `ms`.
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());

@@ -136,12 +136,7 @@ fn need_scope(section: &mut Section<'_>, scopes: &[String]) {
 }
 
 fn warn_of_clear_text(section: &mut Section<'_>, key: &'static str, url: &str) {
-    let host = url.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
-    if let Some(host) = host
-        && !matches!(host, "localhost" | "[")
-        && !host.starts_with("127.")
-        && section.places().says(key)
-    {
+    if value::is_in_the_clear(url) && section.places().says(key) {
         let spot = section.places().of(key);
         section
             .findings

@@ -2,9 +2,9 @@
 //!
 //! Waiting, calling and counting are the business of [`super::rest`].
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::backoff::Backoff;
+use crate::backoff::{self, Backoff};
 use crate::clock::Timestamp;
 use crate::session::MintError;
 
@@ -120,19 +120,9 @@ impl Failure {
     }
 }
 
-/// Reads `Retry-After` (RFC 9110, section 10.2.3), in seconds or as an HTTP date. At most [`LONGEST_WAIT`]; a date
-/// that is past means now; what is neither is as good as absent.
+/// Reads `Retry-After`; at most [`LONGEST_WAIT`].
 pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit are still a number, and a long one.
-        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
-    } else {
-        let moment = httpdate::parse_http_date(value).ok()?;
-        let since_epoch = moment.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        Timestamp::from_seconds(since_epoch.as_secs()).since(now)
-    };
-    Some(wait.min(LONGEST_WAIT))
+    backoff::retry_after(value, now).map(|wait| wait.min(LONGEST_WAIT))
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ fn the_readme_shows_what_the_demo_prints() {
 
 #[test]
 fn every_command_and_flag_of_the_documents_exists() {
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 24] = [
         &[],
         &["demo"],
         &["check"],
@@ -105,6 +105,10 @@ fn every_command_and_flag_of_the_documents_exists() {
         &["audit", "verify"],
         &["sessions"],
         &["sessions", "revoke"],
+        &["outbox"],
+        &["outbox", "list"],
+        &["outbox", "retry"],
+        &["outbox", "drop"],
         &["simulate"],
         &["simulate", "genesys"],
         &["simulate", "site"],

@@ -12,6 +12,7 @@ pub(crate) mod machine;
 pub(crate) mod plan;
 pub(crate) mod program;
 pub(crate) mod raw;
+pub(crate) mod receiver;
 pub(crate) mod recorder;
 pub(crate) mod visitor;
 

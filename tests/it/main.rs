@@ -69,6 +69,8 @@ mod explain;
 mod access_log;
 /// Whatever the program says, it never tells a secret.
 mod secrets;
+/// The KMS hears of every session, and nobody waits for it.
+mod outbox;
 /// What is under way is finished when the program is told to stop.
 mod drain;
 /// What has changed is read again while requests are under way, whole or not at all.

@@ -1,0 +1,272 @@
+//! The KMS hears of every session, at least once and in order, and no visitor waits for it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use guestpass::cookie;
+use http::Method;
+use tempfile::TempDir;
+
+use crate::harness::kills::killed_under_load;
+use crate::harness::machine::Machine;
+use crate::harness::program::{self, Program};
+use crate::harness::receiver::{Mood, Receiver, WEBHOOK_SECRET};
+use crate::harness::{Plan, Town, Visitor, eventually};
+
+/// A town whose proxy tells this receiver.
+async fn telling(receiver: &Receiver, more: impl FnOnce(Plan) -> Plan) -> (TempDir, Town) {
+    let store = tempfile::tempdir().unwrap();
+    let plan = Plan::default()
+        .set("kms.webhook_url", receiver.url())
+        .set("kms.webhook_secret", WEBHOOK_SECRET)
+        .set("store.path", store.path().to_str().unwrap());
+    (store, Town::planned(more(plan)).await)
+}
+
+/// The session whose cookie somebody holds.
+fn session_of(visitor: &Visitor) -> String {
+    let cookie = visitor.cookie.as_ref().expect("the visit was given a session");
+    cookie::peek(cookie.as_bytes(), "genesys_session", None).unwrap().session.unwrap().id
+}
+
+async fn sign_out(visitor: &Visitor) {
+    let same_origin = ("sec-fetch-site", "same-origin");
+    assert_eq!(visitor.clone().ask(Method::DELETE, "/_guestpass/session", &[same_origin]).await.status, 204);
+}
+
+/// A machine whose proxy tells whoever listens at this URL, as often as anybody asks for a session.
+async fn machine(url: &str, more: impl FnOnce(Plan) -> Plan) -> Machine {
+    let limit: toml::Table = "per = \"1s\"\nbrowsers = 100000\nothers = 100000".parse().unwrap();
+    let plan = Plan::default()
+        .set("kms.webhook_url", url)
+        .set("kms.webhook_secret", WEBHOOK_SECRET)
+        .set("store.path", "state")
+        .set("session.mint_limit", limit);
+    Machine::planned(more(plan)).await
+}
+
+#[tokio::test]
+async fn a_session_is_told_of_once_and_truly() {
+    let receiver = Receiver::start(Mood::Accepting).await;
+    let (_store, town) = telling(&receiver, |plan| plan).await;
+    let mut visitor = town.visitor();
+    visitor.visit("/").await;
+    let id = session_of(&visitor);
+    eventually("it is told of", || receiver.heard().len() == 1).await;
+    sign_out(&visitor).await;
+    eventually("the end is told of", || receiver.heard().len() == 2).await;
+
+    let health = town.proxy.outbox().unwrap();
+    eventually("both were accepted", || health.delivered() == 2).await;
+    eventually("nothing waits", || health.waiting() == 0 && health.oldest().is_none()).await;
+    let heard = receiver.heard();
+    assert_eq!((heard.len(), health.failed()), (2, 0));
+    assert_ne!(heard[0].id, heard[1].id);
+    let created = &heard[0].body;
+    assert_eq!((&created["event"], &created["sessionId"]), (&"session.created".into(), &id.as_str().into()));
+    let matrix = &created["keyRotationMatrix"];
+    assert_eq!((&matrix["algorithm"], &matrix["rotationPolicy"]), (&"HMAC-SHA256".into(), &"manual".into()));
+    let cookie = visitor.cookie.unwrap();
+    assert!(cookie.contains(matrix["keyVersion"].as_str().unwrap()), "the very key of the cookie: {matrix}");
+    let ends = cookie::peek(cookie.as_bytes(), "genesys_session", None).unwrap().session.unwrap().expires_at;
+    // Cookies know whole seconds.
+    let seconds = |text: &str| text.split('.').next().map(str::to_owned);
+    assert_eq!(seconds(created["expirationDirective"].as_str().unwrap()), seconds(&ends.to_string()));
+    assert_eq!(heard[1].body["event"], "session.revoked");
+    for minted in town.genesys.sessions() {
+        assert!(heard.iter().all(|delivery| !delivery.body.to_string().contains(minted.token.expose())), "no token");
+    }
+}
+
+#[tokio::test]
+async fn whatever_the_kms_does_no_visit_waits_and_nothing_is_lost() {
+    let receiver = Receiver::start(Mood::Accepting).await;
+    let (_store, town) = telling(&receiver, |plan| plan.set("kms.timeout", "1500ms")).await;
+    let moods = [Mood::Silent, Mood::Gone, Mood::Answering(500), Mood::Answering(410), Mood::Answering(308)];
+    for mood in moods.into_iter().chain([Mood::Lying]) {
+        receiver.is_now(mood);
+        let before = receiver.heard().len();
+        let mut visitor = town.visitor();
+        let asked = Instant::now();
+        assert_eq!(visitor.visit("/").await.status, 200);
+        assert!(asked.elapsed() < Duration::from_millis(1_000), "{mood:?}: {:?}", asked.elapsed());
+        eventually("it is tried", || receiver.heard().len() > before).await;
+        assert!(!receiver.knows(&session_of(&visitor)), "{mood:?}");
+        receiver.is_now(Mood::Accepting);
+        eventually("it is told of after all", || receiver.knows(&session_of(&visitor))).await;
+    }
+    receiver.is_now(Mood::Hasty);
+    let mut visitor = town.visitor();
+    visitor.visit("/").await;
+    eventually("whoever answers before having read has it all the same", || receiver.knows(&session_of(&visitor)))
+        .await;
+    let all = receiver.heard().iter().map(|delivery| delivery.id.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(all.len(), moods.len() + 2, "a delivery keeps its id, however often it is tried");
+}
+
+#[tokio::test]
+async fn of_each_session_the_end_is_not_told_before_the_beginning() {
+    let receiver = Receiver::start(Mood::Answering(500)).await;
+    let (_store, town) = telling(&receiver, |plan| plan).await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        let mut visitor = town.visitor();
+        visitor.visit("/").await;
+        sign_out(&visitor).await;
+        ids.push(session_of(&visitor));
+    }
+    eventually("some are tried", || receiver.heard().len() > 10).await;
+    receiver.is_now(Mood::Accepting);
+    eventually("all are told of", || receiver.accepted().len() == 20).await;
+    for id in ids {
+        let told: Vec<_> = receiver.accepted().into_iter().filter(|(_, session)| *session == id).collect();
+        assert_eq!(
+            told.iter().map(|(event, _)| event.as_str()).collect::<Vec<_>>(),
+            ["session.created", "session.revoked"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_is_handed_to_nobody_and_everything_else_goes_on() {
+    let receiver = Receiver::start(Mood::Accepting).await;
+    let (store, town) = telling(&receiver, |plan| plan).await;
+    let mut regular = town.visitor();
+    regular.visit("/").await;
+    eventually("it is told of", || receiver.heard().len() == 1).await;
+    // Another process that was stopped in the middle of a write.
+    let other = rusqlite::Connection::open(store.path().join("outbox.db")).unwrap();
+    other.busy_timeout(Duration::from_secs(5)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut newcomer = town.visitor();
+    let answer = newcomer.visit("/").await;
+    assert_eq!((answer.status.as_u16(), answer.session_cookie().is_some()), (200, false));
+    assert_eq!(regular.visit("/account/").await.status, 200, "who has a session notices nothing");
+    assert!(town.proxy.outbox().unwrap().is_unwritable());
+    other.execute_batch("ROLLBACK").unwrap();
+    newcomer.visit("/").await;
+    eventually("it goes on by itself", || receiver.knows(&session_of(&newcomer))).await;
+}
+
+#[tokio::test]
+async fn after_a_kill_the_next_process_tells_the_rest() {
+    let receiver = Receiver::start(Mood::Answering(503)).await;
+    let machine = machine(&receiver.url(), |plan| plan).await;
+    let (mut program, address) = machine.run();
+    let mut visitor = Visitor::over_http1(address);
+    visitor.visit("/").await;
+    eventually("it is tried", || !receiver.heard().is_empty()).await;
+    program.signal("KILL");
+    assert!(!program.ends_within(Duration::from_secs(5)).success());
+    receiver.is_now(Mood::Accepting);
+    let _program = machine.run();
+    eventually("it is told of", || receiver.knows(&session_of(&visitor))).await;
+    let ids: BTreeSet<_> = receiver.heard().into_iter().map(|delivery| delivery.id).collect();
+    assert_eq!(ids.len(), 1, "under the same id");
+}
+
+#[tokio::test]
+async fn a_stop_leaves_nothing_to_be_told_twice() {
+    let receiver = Receiver::start(Mood::Accepting).await;
+    let machine = machine(&receiver.url(), |plan| plan).await;
+    let (mut program, address) = machine.run();
+    Visitor::over_http1(address).visit("/").await;
+    eventually("it is told of", || receiver.heard().len() == 1).await;
+    program.signal("TERM");
+    assert!(program.ends_within(Duration::from_secs(5)).success());
+    let (_program, address) = machine.run();
+    Visitor::over_http1(address).visit("/").await;
+    eventually("the next one is told of", || receiver.heard().len() >= 2).await;
+    assert_eq!(receiver.heard().len(), 2);
+}
+
+#[tokio::test]
+async fn two_processes_tell_in_order_and_the_second_takes_over() {
+    let receiver = Receiver::start(Mood::Answering(500)).await;
+    let machine = machine(&receiver.url(), |plan| plan).await;
+    let (mut first, at_first) = machine.run();
+    let mut visitor = Visitor::over_http1(at_first);
+    visitor.visit("/").await;
+    eventually("the first one tells", || !receiver.heard().is_empty()).await;
+    let (_second, at_second) = machine.run();
+    sign_out(&Visitor::over_http1(at_second).holding(visitor.cookie.clone().unwrap())).await;
+    let told = || receiver.accepted().into_iter().map(|(event, _)| event).collect::<Vec<_>>();
+    receiver.is_now(Mood::Accepting);
+    eventually("the first one tells what the second one wrote", || told() == ["session.created", "session.revoked"])
+        .await;
+    first.signal("TERM");
+    assert!(first.ends_within(Duration::from_secs(10)).success());
+    let mut visitor = Visitor::over_http1(at_second);
+    visitor.visit("/").await;
+    eventually("then the second one tells", || receiver.knows(&session_of(&visitor))).await;
+    assert_eq!(receiver.accepted().len(), 3);
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_listed_sent_again_or_dropped() {
+    let receiver = Receiver::start(Mood::Answering(500)).await;
+    let machine = machine(&receiver.url(), |plan| plan.set("kms.give_up_after", "1s")).await;
+    let said = |arguments: &[&str]| {
+        let output = program::run(machine.folder(), &[&["outbox"], arguments].concat());
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    assert_eq!(said(&["list"]), (Some(0), "there are no dead letters: nothing was ever to be told\n".to_owned()));
+    let (_program, address) = machine.run();
+    let (mut one, mut other) = (Visitor::over_http1(address), Visitor::over_http1(address));
+    one.visit("/").await;
+    other.visit("/").await;
+    let (one, other) = (session_of(&one), session_of(&other));
+    eventually("both are given up", || said(&["list"]).1.lines().count() == 2).await;
+    let (_, list) = said(&["list"]);
+    let line = |id: &str| list.lines().find(|line| line.contains(id)).expect("it is listed").to_owned();
+    assert!(line(&one).contains("session.created") && line(&one).contains("500"), "{list}");
+    assert_eq!(said(&["list", "--limit", "1"]).1.lines().count(), 2, "one, and that there is more");
+
+    let id = line(&one).split_once(' ').unwrap().0.to_owned();
+    assert_eq!(said(&["drop", &id]), (Some(0), "1 dropped\n".to_owned()));
+    let (code, complaint) = said(&["drop", &id]);
+    assert_eq!(code, Some(1), "{complaint}");
+    receiver.is_now(Mood::Accepting);
+    assert_eq!(said(&["retry", "--all"]), (Some(0), "1 to be delivered again\n".to_owned()));
+    eventually("it is told of", || receiver.knows(&other)).await;
+    assert!(!receiver.knows(&one));
+    assert_eq!(said(&["list"]), (Some(0), "there are no dead letters\n".to_owned()));
+    assert_eq!(said(&["drop"]).0, Some(2), "an id or --all is needed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs half a minute"]
+async fn killed_at_any_moment_it_tells_of_every_session_that_somebody_holds() {
+    let receiver = Receiver::start(Mood::Accepting).await;
+    let machine = machine(&receiver.url(), |plan| plan).await;
+    let mut held = BTreeSet::new();
+    killed_under_load(&machine, |sessions| held.extend(sessions.iter().cloned())).await;
+    let _program = machine.run();
+    let told = || receiver.accepted().into_iter().map(|(_, session)| session).collect::<BTreeSet<_>>();
+    eventually("all are told of", || held.is_subset(&told())).await;
+    assert!(held.len() > 20, "that was no load: {}", held.len());
+}
+
+/// `npm ci` in `tests/webhooks` brings the library.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs node and npm"]
+async fn the_stock_library_of_standard_webhooks_verifies_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/webhooks");
+    let mut command = Command::new("node");
+    command.args(["receiver.mjs", WEBHOOK_SECRET]).current_dir(folder);
+    let stock = Program::start(command);
+    let address: SocketAddr = format!("127.0.0.1:{}", stock.says("receiving on ")).parse().unwrap();
+    let machine = machine(&format!("http://{address}/"), |plan| plan).await;
+    let (_program, address) = machine.run();
+    let mut visitor = Visitor::over_http1(address);
+    visitor.visit("/").await;
+    sign_out(&visitor).await;
+    for event in ["session.created", "session.revoked"] {
+        stock.says(&format!("{event} {}", session_of(&visitor)));
+    }
+    assert!(!stock.said().contains("rejected"), "{}", stock.said());
+}
