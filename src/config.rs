@@ -7,9 +7,11 @@
 //!
 //! The way of a file: `raw` walks over the TOML and knows where each value stands, `env` puts the environment over it,
 //! the sections (`front`, `visitor`, `site`, `process`) say which keys there are and are gathered in a `draft`, `check`
-//! applies the rules between them, and `problem` shows everything that was found, at once.
+//! applies the rules between them, and `problem` shows everything that was found, at once. `schema` says the same keys
+//! to editors.
 
 mod raw;
+mod form;
 mod value;
 mod env;
 mod front;
@@ -22,9 +24,11 @@ mod check;
 mod overlap;
 mod findings;
 mod problem;
+mod schema;
 mod watch;
 
 pub use self::problem::{Place, Problem, Problems, Severity};
+pub use self::schema::schema;
 pub use self::watch::Watch;
 
 use std::collections::BTreeSet;
@@ -36,6 +40,7 @@ use zeroize::Zeroizing;
 
 use self::draft::Draft;
 use self::findings::Findings;
+use self::form::Forms;
 use self::raw::Surroundings;
 use crate::access_log;
 use crate::admin;
@@ -175,7 +180,7 @@ fn read(
         }
         return (None, findings.into_problems(name, text), Vec::new());
     }
-    let surroundings = Surroundings { env, folder, now, visit_every_list: false };
+    let surroundings = Surroundings { env, folder, now, asks_for_forms: false };
     let draft = Draft::read(document.get_ref(), &surroundings, &mut findings);
     check::all(&draft, &mut findings);
     let files = findings.take_read();
@@ -186,12 +191,20 @@ fn read(
 /// only place where they are written down, so this asks them.
 #[must_use]
 pub fn known_keys() -> BTreeSet<String> {
-    let surroundings =
-        Surroundings { env: &|_| None, folder: Path::new(""), now: Timestamp::from_millis(0), visit_every_list: true };
+    forms().0.into_keys().collect()
+}
+
+/// What each key may hold, and those that nobody can do without where their section stands.
+fn forms() -> (Forms, BTreeSet<String>) {
+    let asking =
+        Surroundings { env: &|_| None, folder: Path::new(""), now: Timestamp::from_millis(0), asks_for_forms: true };
     let mut findings = Findings::new(BTreeSet::new());
     let nothing = DeTable::new();
-    Draft::read(&nothing, &surroundings, &mut findings);
-    findings.into_asked()
+    Draft::read(&nothing, &asking, &mut findings);
+    // Which lists may not be empty is seen where nobody is shown an entry of them.
+    let draft = Draft::read(&nothing, &Surroundings { asks_for_forms: false, ..asking }, &mut findings);
+    check::all(&draft, &mut findings);
+    findings.into_forms()
 }
 
 fn text(path: &Path) -> Result<Zeroizing<String>, Problems> {

@@ -86,8 +86,10 @@ impl Draft {
             let value = Some(process::admin(section));
             Entry { value, places: section.places().clone() }
         });
-        let upstreams = root.each("upstream", upstream::upstream);
-        let routes = root.each("route", |section| site::route(section, &upstreams));
+        // Also of an upstream of which something else is wrong, so that a route's mistake is found at the same time.
+        let mut names = Vec::new();
+        let upstreams = root.each("upstream", |section| upstream::upstream(section, &mut names));
+        let routes = root.each("route", |section| site::route(section, &names));
         let trust = root.table("trust", front::trust);
         let audit = root.table("audit", process::audit);
         let (access_log, log_level) = root.table("log", front::log);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::form::{Form, Forms};
 use super::problem::{Place, Problem, Problems, Severity};
 
 /// What stands in a line where something was taken out.
@@ -38,7 +39,7 @@ pub(super) enum At {
 #[derive(Debug)]
 pub(super) struct Findings {
     known: BTreeSet<String>,
-    asked: BTreeSet<String>,
+    forms: Forms,
     found: Vec<Finding>,
     /// What unknown keys were probably meant to be.
     meant: Vec<String>,
@@ -81,21 +82,12 @@ impl Finding {
 impl Findings {
     /// `known` are all keys that there are; they help to tell what somebody meant.
     pub(super) fn new(known: BTreeSet<String>) -> Self {
-        Self {
-            known,
-            asked: BTreeSet::new(),
-            found: Vec::new(),
-            meant: Vec::new(),
-            hidden: Vec::new(),
-            read: Vec::new(),
-        }
+        Self { known, forms: Forms::new(), found: Vec::new(), meant: Vec::new(), hidden: Vec::new(), read: Vec::new() }
     }
 
-    /// Notes that the program knows the key at `path`.
-    pub(super) fn asked(&mut self, path: &str) {
-        if !self.asked.contains(path) {
-            self.asked.insert(path.to_owned());
-        }
+    /// Notes what the key at `path` may hold.
+    pub(super) fn learn(&mut self, path: String, form: Form) {
+        self.forms.insert(path, form);
     }
 
     /// Whether something was found about the key at `path` already, so that a second complaint would be the same again.
@@ -113,9 +105,10 @@ impl Findings {
         std::mem::take(&mut self.read)
     }
 
-    /// Every key that was asked for.
-    pub(super) fn into_asked(self) -> BTreeSet<String> {
-        self.asked
+    /// What was learnt of all keys, and those that were missing.
+    pub(super) fn into_forms(self) -> (Forms, BTreeSet<String>) {
+        let missing = self.found.into_iter().filter(|finding| finding.missing).map(|finding| finding.spot.key);
+        (self.forms, missing.collect())
     }
 
     pub(super) fn error(&mut self, spot: &Spot, title: impl Into<String>, label: impl Into<String>) -> &mut Finding {

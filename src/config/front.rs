@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use toml::de::DeValue;
 
 use super::findings::Spot;
 use super::raw::{Entry, Section};
@@ -27,6 +28,9 @@ const SMALLEST_HEAD: u64 = 8 * 1024;
 /// A head is held in memory whole, for every connection at once.
 const LARGEST_HEAD: u64 = 1024 * 1024;
 
+/// An IP address and a port.
+pub(super) const ADDRESS: &str = r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$";
+
 /// `[tls]`, of which HSTS is not the TLS room's business.
 #[derive(Debug)]
 pub(super) struct Tls {
@@ -40,9 +44,12 @@ pub(super) fn listener(section: &mut Section<'_>) -> Option<Listener> {
     let address = section.need(
         "address",
         // A name is not looked up: it may mean several addresses, and other ones tomorrow.
-        value::parsed::<SocketAddr>(
-            "an IP address and a port",
-            "write both: \"0.0.0.0:8443\" for all of IPv4, \"[::]:8443\", or \"127.0.0.1:8443\" for this machine alone",
+        value::like(
+            ADDRESS,
+            value::parsed::<SocketAddr>(
+                "an IP address and a port",
+                "write both: \"0.0.0.0:8443\" for all of IPv4, \"[::]:8443\", or \"127.0.0.1:8443\" for this machine alone",
+            ),
         ),
     );
     let redirects = section.get("redirect_to_https", value::flag).unwrap_or(false);
@@ -98,9 +105,9 @@ pub(super) fn tls(section: &mut Section<'_>) -> Tls {
     let min_version = section.get("min_version", value::one_of(&[("1.2", Version::Tls12), ("1.3", Version::Tls13)]));
     let hsts = section.get("hsts", |value| match value.as_str() {
         Some("off") => Ok(None),
-        _ => value::duration_or_zero(value)
-            .map(Some)
-            .map_err(|unfit| unfit.help("write \"off\", or for how long browsers shall remember it: \"180d\"")),
+        _ => value::duration_or_zero(value).map(Some).map_err(|unfit| {
+            unfit.help("write \"off\", or for how long browsers shall remember it: \"180d\"").or_word("off")
+        }),
     });
     let certificates = section.each("certificate", |section| {
         let chain = section.need_path("chain");
@@ -199,7 +206,7 @@ pub(super) fn limits(section: &mut Section<'_>) -> Limits {
 
 /// `[trust]`.
 pub(super) fn trust(section: &mut Section<'_>) -> Trust {
-    let proxies = section.list("proxies", |value| {
+    let network = |value: &DeValue<'_>| {
         const HELP: &str =
             "write an address and how many of its bits count: \"10.0.0.0/8\", \"192.0.2.7/32\" or \"fd00::/8\"";
         let network: IpNet = value::parsed("a network in CIDR notation", HELP)(value)?;
@@ -210,7 +217,8 @@ pub(super) fn trust(section: &mut Section<'_>) -> Trust {
             );
         }
         Ok(network)
-    });
+    };
+    let proxies = section.list("proxies", value::like("^[0-9A-Fa-f:.]+/[0-9]{1,3}$", network));
     Trust { proxies: proxies.unwrap_or_default() }
 }
 

@@ -55,13 +55,13 @@ pub(super) struct Kms {
 
 /// `[own]`.
 pub(super) fn own(section: &mut Section<'_>) -> OwnPrefix {
-    let prefix = section.get("prefix", |value| {
+    let prefix = |value: &DeValue<'_>| {
         OwnPrefix::parse(&value::text(value)?).ok_or_else(|| {
             Unfit::new("is not a prefix for paths", "expected a path with \"/\" at either end")
                 .help("write letters, digits, `_` and `-` between slashes: \"/_guestpass/\"")
         })
-    });
-    prefix.unwrap_or_default()
+    };
+    section.get("prefix", value::like("^/([A-Za-z0-9_-]+/)+$", prefix)).unwrap_or_default()
 }
 
 /// `[store]`.
@@ -84,7 +84,7 @@ pub(super) fn store(section: &mut Section<'_>) -> Place {
 
 /// `[kms]`; `None` tells nobody.
 pub(super) fn kms(section: &mut Section<'_>) -> Option<Kms> {
-    let url = section.optional("webhook_url", webhook_url);
+    let url = section.optional("webhook_url", value::like("^https?://", webhook_url));
     let is_on = section.places().says("webhook_url");
     let secret = match is_on {
         true => section.need("webhook_secret", webhook_secret),
@@ -127,8 +127,9 @@ fn webhook_secret(value: &DeValue<'_>) -> value::Reading<SigningSecret> {
 /// `[admin]`, which is asked for its keys also where it does not stand.
 pub(super) fn admin(section: &mut Section<'_>) -> admin::Config {
     let help = "write address and port: \"127.0.0.1:9180\"";
-    let address = section.get("address", value::parsed::<SocketAddr>("an address", help)).unwrap_or(ADMIN_ADDRESS);
-    let token = section.optional("token", token);
+    let address = section.get("address", value::like(front::ADDRESS, value::parsed("an address", help)));
+    let address = address.unwrap_or(ADMIN_ADDRESS);
+    let token = section.optional("token", value::like("^[!-~]{16,}$", token));
     let tls = section.table("tls", front::admin_tls);
     if !address.ip().is_loopback() {
         needs_both(section, token.is_some(), tls.is_some());

@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
+use toml::value::Datetime;
 
 use super::env;
 use super::findings::{At, Findings, Spot};
+use super::form::Form;
 use super::value::{self, Reading, Unfit};
 use crate::clock::Timestamp;
 
@@ -24,8 +26,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) folder: &'a Path,
     /// What certificates are held against.
     pub(super) now: Timestamp,
-    /// Reads lists of tables that are not there as if they had one empty table, so that every key is asked for.
-    pub(super) visit_every_list: bool,
+    /// Asks every reader what it would take: lists of tables that are not there are read as if they had one empty table,
+    /// and each reader is shown a value that cannot be meant.
+    pub(super) asks_for_forms: bool,
 }
 
 /// One table of the file, possibly an absent one.
@@ -88,7 +91,10 @@ impl<'a> Section<'a> {
     /// The value of `key` as `read` understands it; `None` when nothing was said, or something wrong, which is then
     /// reported.
     pub(super) fn get<T>(&mut self, key: &'static str, read: impl FnOnce(&DeValue<'_>) -> Reading<T>) -> Option<T> {
-        let value = self.value(key)?;
+        let Some(value) = self.value(key) else {
+            self.learn(key, || form_of(read));
+            return None;
+        };
         let reading = read(&value);
         let spot = self.places.of(key);
         self.accept(&spot, reading)
@@ -100,7 +106,11 @@ impl<'a> Section<'a> {
         key: &'static str,
         read: impl FnOnce(&DeValue<'_>) -> Reading<T>,
     ) -> Option<T> {
-        if self.value(key)?.as_str() == Some("") {
+        let Some(value) = self.value(key) else {
+            self.learn(key, || form_of(read).or_word(""));
+            return None;
+        };
+        if value.as_str() == Some("") {
             self.places.said.remove(key);
             return None;
         }
@@ -131,7 +141,10 @@ impl<'a> Section<'a> {
     /// An array of which `read` understands each item; what it does not is reported by itself. The environment writes
     /// one with spaces or commas.
     pub(super) fn list<T>(&mut self, key: &'static str, read: impl Fn(&DeValue<'_>) -> Reading<T>) -> Option<Vec<T>> {
-        let value = self.value(key)?;
+        let Some(value) = self.value(key) else {
+            self.learn(key, || Form::List(Box::new(form_of(read))));
+            return None;
+        };
         let spot = self.places.of(key);
         let mut items = Vec::new();
         match (value.as_ref(), &spot.at) {
@@ -157,7 +170,8 @@ impl<'a> Section<'a> {
 
     /// The table `key`, also when it is not there, so that its own defaults and needs come to bear.
     pub(super) fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        self.ask(key);
+        self.asked.insert(key);
+        self.learn(key, || Form::Table);
         let header = self.places.said.get(key).cloned();
         let table = match self.table.and_then(|table| table.get(key)).map(toml::Spanned::get_ref) {
             Some(DeValue::Table(table)) => Some(table),
@@ -181,7 +195,8 @@ impl<'a> Section<'a> {
         key: &'static str,
         mut read: impl FnMut(&mut Section<'_>) -> Option<T>,
     ) -> Vec<Entry<T>> {
-        self.ask(key);
+        self.asked.insert(key);
+        self.learn(key, || Form::Tables);
         let mut entry = |section: &mut Section<'_>| {
             let value = read(section);
             Entry { value, places: section.places.clone() }
@@ -202,7 +217,7 @@ impl<'a> Section<'a> {
                 self.no_list_of_tables(key, other, self.places.of(key).at);
                 Vec::new()
             }
-            None if self.surroundings.visit_every_list => {
+            None if self.surroundings.asks_for_forms => {
                 vec![self.descend(key, None, At::Nowhere, &mut entry)]
             }
             None => Vec::new(),
@@ -211,7 +226,10 @@ impl<'a> Section<'a> {
 
     /// A table whose keys are the operator's own, from text to text.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
-        let value = self.value(key)?;
+        let Some(value) = self.value(key) else {
+            self.learn(key, || Form::Texts);
+            return None;
+        };
         let spot = self.places.of(key);
         let Some(table) = value.as_table() else {
             let unfit = Unfit::type_of(&value, "a table").help(format!("write `{key} = {{ name = \"value\" }}`"));
@@ -246,7 +264,7 @@ impl<'a> Section<'a> {
     }
 
     fn value(&mut self, key: &'static str) -> Option<Cow<'a, DeValue<'a>>> {
-        self.ask(key);
+        self.asked.insert(key);
         let path = self.places.path_of(key);
         match env::of(&path, self.surroundings.env) {
             Ok(None) => {}
@@ -264,10 +282,11 @@ impl<'a> Section<'a> {
         self.table.and_then(|table| table.get(key)).map(|value| Cow::Borrowed(value.get_ref()))
     }
 
-    fn ask(&mut self, key: &'static str) {
-        self.asked.insert(key);
-        let path = self.places.path_of(key);
-        self.findings.asked(&path);
+    /// Notes what `key` may hold, where that is what is wanted to be known.
+    fn learn(&mut self, key: &'static str, form: impl FnOnce() -> Form) {
+        if self.surroundings.asks_for_forms {
+            self.findings.learn(self.places.path_of(key), form());
+        }
     }
 
     fn missing(&mut self, key: &'static str) {
@@ -317,6 +336,12 @@ impl<'a> Section<'a> {
             }
         }
     }
+}
+
+/// What a reader would take, as it says when it is shown what nobody writes into this file.
+fn form_of<T>(read: impl FnOnce(&DeValue<'_>) -> Reading<T>) -> Form {
+    let nothing = Datetime { date: None, time: None, offset: None };
+    read(&DeValue::Datetime(nothing)).map_or_else(|unfit| unfit.form, |_| Form::Text(None))
 }
 
 impl Places {

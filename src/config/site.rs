@@ -3,20 +3,20 @@
 use http::Method;
 use toml::de::DeValue;
 
-use super::raw::{Entry, Section};
+use super::form::Form;
+use super::raw::Section;
 use super::value::{self, Reading, Unfit};
 use super::visitor::path_pattern;
-use crate::forward::Upstream;
 use crate::policy::{OnMintFailure, OnMissing, Policy, Rules};
 use crate::routes::{EncodedSeparators, HostPattern, Route};
 
-/// One `[[route]]`. `upstreams` are those that it can lead to.
-pub(super) fn route(section: &mut Section<'_>, upstreams: &[Entry<Upstream>]) -> Option<Route> {
+/// One `[[route]]`. `upstreams` are the names that it can lead to; `None` is one that could not be read.
+pub(super) fn route(section: &mut Section<'_>, upstreams: &[Option<String>]) -> Option<Route> {
     let path = section.need("path", path_pattern);
     let policies = [("open", Policy::Open), ("issue", Policy::Issue), ("require", Policy::Require)];
     let policy = section.get("session", value::one_of(&policies)).unwrap_or_default();
     let host = section.get("host", host_pattern);
-    let methods = section.list("methods", method).unwrap_or_default();
+    let methods = section.list("methods", value::like("^[^a-z]+$", method)).unwrap_or_default();
     let rules = rules(section, policy);
     let encoded_separators = section.get(
         "encoded_separators",
@@ -88,7 +88,9 @@ fn rules(section: &mut Section<'_>, policy: Policy) -> Rules {
 
 fn on_missing(value: &DeValue<'_>) -> Reading<OnMissing> {
     const HELP: &str = "write \"refuse\", \"issue\" or \"redirect:/path\"";
-    let text = value::text(value).map_err(|unfit| unfit.help(HELP))?;
+    const REDIRECT: Form = Form::Text(Some(r"^redirect:/([^/\\].*)?$"));
+    let form = || REDIRECT.or_word("refuse").or_word("issue");
+    let text = value::text(value).map_err(|unfit| unfit.help(HELP).form(form()))?;
     match text.as_str() {
         "refuse" => Ok(OnMissing::Refuse),
         "issue" => Ok(OnMissing::Issue),
@@ -124,13 +126,11 @@ fn method(value: &DeValue<'_>) -> Reading<Method> {
     Ok(method)
 }
 
-fn place_of(section: &mut Section<'_>, upstreams: &[Entry<Upstream>], name: &str) -> Option<usize> {
-    let named = |entry: &Entry<Upstream>| entry.value.as_ref().is_some_and(|upstream| upstream.name == name);
-    let place = upstreams.iter().position(named);
-    // An upstream that could not be read is reported where it stands, and may well be the one that is meant.
-    if place.is_none() && upstreams.iter().all(|entry| entry.value.is_some()) {
-        let names = upstreams.iter().filter_map(|entry| entry.value.as_ref());
-        let names = names.map(|upstream| format!("\"{}\"", upstream.name)).collect::<Vec<_>>().join(", ");
+fn place_of(section: &mut Section<'_>, upstreams: &[Option<String>], name: &str) -> Option<usize> {
+    let place = upstreams.iter().position(|known| known.as_deref() == Some(name));
+    // One without a name is reported where it stands, and may well be the one that is meant.
+    if place.is_none() && upstreams.iter().all(Option::is_some) {
+        let names = upstreams.iter().flatten().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let spot = section.places().of("upstream");
         section
             .findings

@@ -37,10 +37,11 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// One failure may be a packet that was lost; the same for one answer of a server that is only starting.
 const IN_A_ROW: u32 = 2;
 
-/// One `[[upstream]]`.
-pub(super) fn upstream(section: &mut Section<'_>) -> Option<Upstream> {
+/// One `[[upstream]]`, whose name is added to `names`, or a gap where it has none.
+pub(super) fn upstream(section: &mut Section<'_>, names: &mut Vec<Option<String>>) -> Option<Upstream> {
     let name = section.need("name", value::text);
-    let servers = section.list("servers", server);
+    names.push(name.clone());
+    let servers = section.list("servers", value::like("^(https?://|h2c://|unix:/)", server));
     let balance = section.get(
         "balance",
         value::one_of(&[
@@ -55,7 +56,10 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Option<Upstream> {
     let stream_idle_timeout = section.get("stream_idle_timeout", value::duration).unwrap_or(STREAM_IDLE_TIMEOUT);
     let keep_headers = section.list(
         "keep_headers",
-        value::parsed::<HeaderName>("a header's name", "write a name such as \"X-Forwarded-Prefix\""),
+        value::like(
+            "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+            value::parsed::<HeaderName>("a header's name", "write a name such as \"X-Forwarded-Prefix\""),
+        ),
     );
     let max_idle_connections = section.get("max_idle_connections", value::number(1..=100_000));
     let health_check = section.table("health_check", health_check);
@@ -83,7 +87,7 @@ pub(super) fn upstream(section: &mut Section<'_>) -> Option<Upstream> {
 
 fn health_check(section: &mut Section<'_>) -> HealthCheck {
     HealthCheck {
-        path: section.optional("path", check_path),
+        path: section.optional("path", value::like("^/", check_path)),
         interval: section.get("interval", value::duration).unwrap_or(CHECK_INTERVAL),
         timeout: section.get("timeout", value::duration).unwrap_or(CHECK_TIMEOUT),
         fail_after: section.get("fail_after", value::number(1..=100)).unwrap_or(IN_A_ROW),

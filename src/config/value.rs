@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::form::Form;
 use crate::cookie::SHORTEST_SECRET;
 use crate::secret::SecretBytes;
 
@@ -24,15 +25,28 @@ pub(super) struct Unfit {
     pub(super) label: String,
     /// What would be right.
     pub(super) help: Option<String>,
+    /// The same for an editor. What says nothing of it is text, as most values are.
+    pub(super) form: Form,
 }
 
 impl Unfit {
     pub(super) fn new(what: impl Into<String>, label: impl Into<String>) -> Self {
-        Self { what: what.into(), label: label.into(), help: None }
+        Self { what: what.into(), label: label.into(), help: None, form: Form::Text(None) }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    pub(super) fn form(mut self, form: Form) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// This word would do as well.
+    pub(super) fn or_word(mut self, word: &'static str) -> Self {
+        self.form = self.form.or_word(word);
         self
     }
 
@@ -51,9 +65,21 @@ impl Unfit {
     }
 }
 
-/// Any text.
+/// Text that some other rule restricts, of which `pattern` says as much as a regular expression can.
+pub(super) fn like<T>(
+    pattern: &'static str,
+    read: impl Fn(&DeValue<'_>) -> Reading<T>,
+) -> impl Fn(&DeValue<'_>) -> Reading<T> {
+    move |value| read(value).map_err(|unfit| unfit.form(Form::Text(Some(pattern))))
+}
+
+/// Any text but what stands in examples for the reader's own.
 pub(super) fn text(value: &DeValue<'_>) -> Reading<String> {
     let text = value.as_str().ok_or_else(|| Unfit::type_of(value, "text").help("put it in quotes"))?;
+    if matches!(text, "…" | "...") {
+        let label = "this only holds the place of a value";
+        return Err(Unfit::new("is still the example's", label).help("write the value that is yours in its place"));
+    }
     Ok(text.to_owned())
 }
 
@@ -62,17 +88,20 @@ pub(super) fn flag(value: &DeValue<'_>) -> Reading<bool> {
     value
         .as_bool()
         .ok_or_else(|| Unfit::type_of(value, "true or false").help("write `true` or `false`, without quotes"))
+        .map_err(|unfit| unfit.form(Form::Flag))
 }
 
 /// A whole number within `range`.
 pub(super) fn number<T>(range: RangeInclusive<T>) -> impl Fn(&DeValue<'_>) -> Reading<T>
 where
-    T: TryFrom<i64> + PartialOrd + std::fmt::Display,
+    T: Copy + TryFrom<i64> + TryInto<i64> + PartialOrd + std::fmt::Display,
 {
     move |value| {
         let help = format!("write a whole number from {} to {}", range.start(), range.end());
         let Some(integer) = value.as_integer() else {
-            return Err(Unfit::type_of(value, "a whole number").help(help));
+            // TOML has no larger ones.
+            let [least, most] = [*range.start(), *range.end()].map(|end| end.try_into().unwrap_or(i64::MAX));
+            return Err(Unfit::type_of(value, "a whole number").help(help).form(Form::Number(least, most)));
         };
         let digits = integer.as_str().replace('_', "");
         let number = i64::from_str_radix(&digits, integer.radix()).ok().and_then(|number| T::try_from(number).ok());
@@ -88,7 +117,8 @@ pub(super) fn one_of<T: Clone>(choices: &[(&'static str, T)]) -> impl Fn(&DeValu
         let names = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let help = format!("write one of {names}");
         let Some(text) = value.as_str() else {
-            return Err(Unfit::type_of(value, "text").help(help));
+            let words = choices.iter().map(|(name, _)| *name).collect();
+            return Err(Unfit::type_of(value, "text").help(help).form(Form::Words(words)));
         };
         let choice = choices.iter().find(|(name, _)| *name == text);
         let choice = choice.ok_or_else(|| Unfit::new("is none of its values", "there is no such value").help(help))?;
@@ -106,7 +136,8 @@ pub(super) fn parsed<T: FromStr>(what: &'static str, help: &'static str) -> impl
 
 /// A span of time longer than none.
 pub(super) fn duration(value: &DeValue<'_>) -> Reading<Duration> {
-    let duration = duration_or_zero(value)?;
+    const FORM: &str = "^0*[1-9][0-9]*(ms|s|m|h|d)$";
+    let duration = duration_or_zero(value).map_err(|unfit| unfit.form(Form::Text(Some(FORM))))?;
     if duration.is_zero() {
         return Err(Unfit::new("is zero", "expected more than none").help("write at least \"1ms\""));
     }
@@ -116,7 +147,8 @@ pub(super) fn duration(value: &DeValue<'_>) -> Reading<Duration> {
 /// A span of time, which may be none.
 pub(super) fn duration_or_zero(value: &DeValue<'_>) -> Reading<Duration> {
     const HELP: &str = "write a whole number and its unit: \"250ms\", \"30s\", \"10m\", \"1h\" or \"90d\"";
-    let text = value.as_str().ok_or_else(|| Unfit::type_of(value, "a duration").help(HELP))?;
+    const FORM: Form = Form::Text(Some("^[0-9]+(ms|s|m|h|d)$"));
+    let text = value.as_str().ok_or_else(|| Unfit::type_of(value, "a duration").help(HELP).form(FORM))?;
     let duration = split_unit(text).and_then(|(number, unit)| {
         let millis = match unit {
             "ms" => 1,
@@ -152,7 +184,12 @@ pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Readi
                 number.checked_mul(unit)
             }),
             DeValue::Integer(_) => Some(number(0..=i64::MAX)(value)?.unsigned_abs()),
-            other => return Err(Unfit::type_of(other, "a size").help(HELP)),
+            other => {
+                let most = i64::try_from(*range.end()).unwrap_or(i64::MAX);
+                let bytes = Form::Number(i64::try_from(*range.start()).unwrap_or(most), most);
+                let form = Form::Either(vec![bytes, Form::Text(Some("^[0-9]+(KiB|MiB|GiB)?$"))]);
+                return Err(Unfit::type_of(other, "a size").help(HELP).form(form));
+            }
         };
         let bytes =
             bytes.ok_or_else(|| Unfit::new("is not a size", "expected bytes, or a number and its unit").help(HELP))?;

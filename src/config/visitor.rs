@@ -18,6 +18,9 @@ use crate::secret::{SecretBytes, SecretText};
 /// The API of the region that Genesys itself runs most organizations in.
 const BASE_URL: &str = "https://api.mypurecloud.com";
 
+/// What it and the tokens' address begin with.
+const URL: &str = "^https?://";
+
 /// A visitor waits this long for a page without leaving; past it the page goes out as the route's failure rule says.
 const MINT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -68,8 +71,9 @@ pub(super) fn genesys(section: &mut Section<'_>, payload: Option<Payload>) -> (O
 fn provider(section: &mut Section<'_>, payload: Option<Payload>) -> Option<genesys::Config> {
     // One provider so far, so that nothing depends on the answer; a wrong one is still reported.
     section.get("provider", value::one_of(&[("rest", ())]));
-    let base_url = section.optional("base_url", url).unwrap_or_else(|| BASE_URL.to_owned());
-    let token_url = section.optional("token_url", url).unwrap_or_else(|| format!("{base_url}/oauth/token"));
+    let base_url = section.optional("base_url", value::like(URL, url)).unwrap_or_else(|| BASE_URL.to_owned());
+    let token_url =
+        section.optional("token_url", value::like(URL, url)).unwrap_or_else(|| format!("{base_url}/oauth/token"));
     let client_auth =
         section.get("client_auth", value::one_of(&[("body", ClientAuth::Body), ("basic", ClientAuth::Basic)]));
     let client_id = section.need("client_id", value::text);
@@ -208,7 +212,7 @@ pub(super) fn path_pattern(value: &DeValue<'_>) -> value::Reading<PathPattern> {
 pub(super) fn cookie(section: &mut Section<'_>) -> (cookie::Config, bool) {
     let strip_from_upstream = section.get("strip_from_upstream", value::flag).unwrap_or(true);
     let default = cookie::Config::default();
-    let name = section.get("name", cookie_name).unwrap_or(default.name);
+    let name = section.get("name", value::like("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", cookie_name)).unwrap_or(default.name);
     let protection =
         section.get("protection", value::one_of(&[("signed", Protection::Signed), ("sealed", Protection::Sealed)]));
     let same_site = section.get(
@@ -216,7 +220,7 @@ pub(super) fn cookie(section: &mut Section<'_>) -> (cookie::Config, bool) {
         value::one_of(&[("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)]),
     );
     let domain = section.optional("domain", cookie_domain);
-    let path = section.get("path", cookie_path).unwrap_or(default.path);
+    let path = section.get("path", value::like("^/[!-:<-~]*$", cookie_path)).unwrap_or(default.path);
     let expiry_margin = section.get("expiry_margin", value::duration_or_zero).unwrap_or(default.expiry_margin);
     // RFC 6265bis, section 4.1.3.2: browsers drop a cookie of this prefix that is not host-only and for every path.
     // They compare the prefix without regard to case. `__Secure-` asks for Secure alone, which is always set.
@@ -290,7 +294,7 @@ pub(super) fn keys(section: &mut Section<'_>) -> Option<keys::Config> {
                 Err(Unfit::new("is less than a day", "expected a day or more").help(help))
             }
             Ok(every) => Ok(Some(every)),
-            Err(unfit) => Err(unfit.help(help)),
+            Err(unfit) => Err(unfit.help(help).or_word("off")),
         },
     });
     let stage_for = section.get("stage_for", value::duration).unwrap_or(keys::Config::STAGE_FOR);
@@ -334,6 +338,9 @@ fn keys_source(section: &mut Section<'_>) -> Option<keys::Source> {
                 let finding = section.findings.error(&ring, error.to_string(), "this key ring");
                 if let Some(source) = std::error::Error::source(&error) {
                     finding.note(format!("the system says: {source}"));
+                }
+                if let Some(advice) = error.advice() {
+                    finding.help(advice);
                 }
             }
             Some(source)

@@ -8,7 +8,7 @@ use http::HeaderName;
 use http::uri::PathAndQuery;
 
 /// One upstream: servers that stand for each other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Its name in routes and logs.
     pub name: String,

@@ -1,5 +1,6 @@
 //! What can go wrong with keys. No message ever quotes a secret.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::clock::Timestamp;
@@ -129,6 +130,19 @@ pub enum Error {
         "the ring does not say when {0} signed last, so visitors may have cookies under it: --force retires it all the same"
     )]
     LastSignedUnknown(KeyId),
+}
+
+impl Error {
+    /// What helps, where the words above do not say it already.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Read { path, source } if source.kind() == ErrorKind::NotFound => {
+                Some(format!("make one with `guestpass keys new {}`", path.display()))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What is wrong with one key of a ring file.

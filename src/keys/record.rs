@@ -110,6 +110,29 @@ impl RingRecord {
         ring
     }
 
+    /// A ring of the secrets that a configuration has had so far, under the ids that they have there: it goes on verifying
+    /// what they have signed, and whoever has not changed over yet verifies what it signs.
+    ///
+    /// # Errors
+    ///
+    /// When a secret is too short, or two have the same id.
+    pub fn from_secrets(current: &SecretBytes, previous: Option<&SecretBytes>, now: Timestamp) -> Result<Self, Error> {
+        let ring = super::from_secrets(current, previous)?;
+        let signing = ring.signing(now).id();
+        let before = ring.keys().map(Key::id).find(|id| *id != signing);
+        // When the one before signed last is not known here, but it does not any more.
+        let before = before.zip(previous).map(|(id, secret)| KeyRecord {
+            id,
+            secret: secret.clone(),
+            created: now,
+            role: Role::Verifying,
+            signed_until: Some(now),
+        });
+        let signing =
+            KeyRecord { id: signing, secret: current.clone(), created: now, role: Role::Signing, signed_until: None };
+        Ok(Self { keys: before.into_iter().chain([signing]).collect() })
+    }
+
     /// The caller has seen that the keys are as the type promises.
     pub(super) const fn from_keys(keys: Vec<KeyRecord>) -> Self {
         Self { keys }

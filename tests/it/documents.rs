@@ -171,7 +171,14 @@ fn the_least_configuration_of_the_readme_works() {
         "HMAC_SECRET" => Some("s".repeat(32)),
         _ => None,
     };
-    let loaded = config::parse("README.md", text, folder.path(), &env, SystemClock::new().now());
+    let look = |text: &str| config::parse("README.md", text, folder.path(), &env, SystemClock::new().now());
+    let untouched: Vec<_> = look(text).problems.iter().map(|problem| problem.title.clone()).collect();
+    assert_eq!(
+        untouched,
+        ["genesys.client_id", "genesys.organization_id"].map(|key| format!("`{key}` is still the example's")),
+        "whoever forgets to fill something in is told"
+    );
+    let loaded = look(&text.replace('…', "filled-in"));
     assert_eq!(loaded.problems.render(false), "");
     assert!(loaded.config.is_some());
 }
