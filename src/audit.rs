@@ -21,6 +21,7 @@ mod writer;
 
 pub use self::chain::Link;
 pub use self::entry::{Entries, Entry};
+pub use self::line::EVENTS;
 pub use self::segment::list;
 pub use self::verify::{Flaw, Note, Report, Verified, verify, verify_all};
 

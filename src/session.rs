@@ -4,9 +4,11 @@
 //! wears the gate as a library may bring their own.
 
 mod ending;
+mod id;
 mod made_up;
 
 pub use self::ending::Ending;
+pub use self::id::{BadId, check_id};
 pub use self::made_up::MadeUp;
 
 use std::fmt;

@@ -7,12 +7,10 @@ use crate::body::{self, Bounded};
 use crate::clock::Timestamp;
 use crate::event::{self, Event};
 use crate::refusal::{Code, Refusal};
+use crate::session;
 use crate::store::{LONGEST_SESSION, Revocation};
 
 use super::{Handles, wire};
-
-/// Longer than any id that Genesys makes, and than a cookie could carry.
-const LONGEST_ID: usize = 1_024;
 
 /// Does what `body` asks for; whoever asks is allowed to.
 pub(super) async fn revoke(handles: &Handles, body: Bounded<Incoming>) -> Result<wire::Revoked, Refusal> {
@@ -39,10 +37,11 @@ pub(super) async fn revoke(handles: &Handles, body: Bounded<Incoming>) -> Result
 fn revocation(body: &[u8], now: Timestamp) -> Result<Revocation, String> {
     let revoke: wire::Revoke = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     match (revoke.session_id, revoke.issued_before) {
-        (Some(id), None) if (1..=LONGEST_ID).contains(&id.len()) => {
-            Ok(Revocation::Session { id, until: now.plus(LONGEST_SESSION) })
-        }
-        (Some(_), None) => Err(format!("session_id has 1 to {LONGEST_ID} bytes")),
+        (Some(id), None) => match session::check_id(&id) {
+            Ok(()) => Ok(Revocation::Session { id, until: now.plus(LONGEST_SESSION) }),
+            // Nobody could have it, and whoever asks would believe that somebody's session is over.
+            Err(why) => Err(format!("this is no session_id: a session's id {why}")),
+        },
         (None, Some(text)) => match Timestamp::from_rfc3339(&text) {
             // It would take back every session as soon as it is made.
             Some(moment) if moment > now => Err(format!("issued_before is in the future: it is {now}")),

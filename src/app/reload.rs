@@ -5,6 +5,8 @@
 //! each core gets a new pipeline, which its next request meets. What outlives a configuration ([`Lasting`]) goes from one
 //! to the next.
 
+mod changes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use crate::server::Admission;
 use crate::stock::Stock;
 use crate::tls;
 
+use self::changes::{keeping_what_stays, what_changed};
 use super::parts::{Lasting, Learnt, Parts, Sessions};
 use super::worker::Core;
 use super::{Stop, World, say_shadows};
@@ -125,17 +128,26 @@ impl Follower {
 
     fn take(&mut self, config: Config, problems: &Problems) -> bool {
         let (config, waiting) = keeping_what_stays(&self.config, config);
+        let changed = what_changed(&self.config, &config).join(", ");
         if let Err(error) = self.change(config) {
             tracing::error!("the configuration cannot be used, and the last good one stays in use: {error:#}");
             return false;
         }
-        tracing::info!("the configuration was read, and holds for every request from now on");
+        match changed.as_str() {
+            "" => tracing::info!("the configuration was read again, and nothing that can change meanwhile has changed"),
+            changed => {
+                tracing::info!(changed, "the configuration was read again, and holds for every request from now on")
+            }
+        }
         if !problems.is_empty() {
-            tracing::warn!("there is something to say of it\n{}", text(problems));
+            tracing::warn!("the configuration is in use, and there is something to say of it\n{}", text(problems));
         }
         if !waiting.is_empty() {
             let settings = waiting.join(", ");
-            tracing::warn!(settings, "these stay as they were until the program is restarted or succeeded (SIGUSR2)");
+            tracing::warn!(
+                settings,
+                "these stay as they were until a restart, or until a successor takes over (SIGUSR2)"
+            );
         }
         say_shadows(&self.config);
         true
@@ -225,43 +237,6 @@ async fn follow(mut follower: Follower, mut asked: mpsc::UnboundedReceiver<onesh
         // Whoever asked may have stopped waiting.
         let _ = waiting.map(|waiting| waiting.send(()));
     }
-}
-
-/// The new configuration with what cannot change under a running process taken from the old one, and the names of what
-/// was asked for in vain.
-fn keeping_what_stays(old: &Config, new: Config) -> (Config, Vec<&'static str>) {
-    let oldest = |config: &Config| config.tls.as_ref().map(|tls| tls.min_version);
-    let differs = [
-        ("workers", new.workers != old.workers),
-        ("listen", new.listeners != old.listeners),
-        ("tls.min_version", oldest(&new).is_some() && oldest(old).is_some() && oldest(&new) != oldest(old)),
-        ("limits", new.limits != old.limits),
-        ("admin", new.admin != old.admin),
-        ("store.path", new.store != old.store),
-        ("audit", new.audit != old.audit),
-        // Its events go on saying of protection and rotation what was so at the start.
-        ("kms", new.outbox != old.outbox),
-        ("log", (&new.access_log, new.log_level) != (&old.access_log, old.log_level)),
-        ("shutdown.grace", new.grace != old.grace),
-    ];
-    let config = Config {
-        workers: old.workers,
-        listeners: old.listeners.clone(),
-        tls: old.tls.as_ref().map(|old| tls::Config {
-            min_version: old.min_version,
-            certificates: new.tls.as_ref().unwrap_or(old).certificates.clone(),
-        }),
-        limits: old.limits.clone(),
-        admin: old.admin.clone(),
-        store: old.store.clone(),
-        audit: old.audit.clone(),
-        outbox: old.outbox.clone(),
-        access_log: old.access_log.clone(),
-        log_level: old.log_level,
-        grace: old.grace,
-        ..new
-    };
-    (config, differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect())
 }
 
 /// As `guestpass check` shows them, but for colour.

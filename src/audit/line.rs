@@ -12,6 +12,22 @@ use crate::store::Revocation;
 use super::Config;
 use super::wire::Line;
 
+/// What a line can be about.
+pub const EVENTS: [&str; 12] = [
+    MINTED,
+    "session.refused",
+    "session.revoked",
+    "cookie.rejected",
+    "access.refused",
+    "key.rotated",
+    "key.retired",
+    "config.reloaded",
+    "log.opened",
+    "log.recovered",
+    "log.gap",
+    "log.omitted",
+];
+
 /// The one event whose reason is what the visitor had come with.
 const MINTED: &str = "session.minted";
 
@@ -23,6 +39,7 @@ impl Draft {
     /// The line of `event`, if it has one.
     pub(super) fn of(event: &Event<'_>, context: Option<&Context>, config: &Config, clock: &dyn Clock) -> Option<Self> {
         let line = said(event, context)?;
+        debug_assert!(EVENTS.contains(&line.event.as_str()), "{} is none of those that there are", line.event);
         let mut line = Line { timestamp: clock.now().to_string(), compliance: config.compliance.clone(), ..line };
         if let Some(context) = context {
             line.request_id = Some(context.request_id.to_string());
@@ -42,6 +59,7 @@ impl Draft {
 
     /// A line about the trail itself.
     pub(super) fn of_the_trail(event: &str, clock: &dyn Clock) -> Line {
+        debug_assert!(EVENTS.contains(&event), "{event} is none of those that there are");
         Line { timestamp: clock.now().to_string(), event: event.to_owned(), ..Line::default() }
     }
 }

@@ -124,6 +124,9 @@ async fn what_cannot_be_understood_says_what_would_be() {
         (json!({ "session": id }).to_string(), "unknown field"),
         (json!({ "session_id": "" }).to_string(), "1 to"),
         (json!({ "session_id": "x".repeat(2_000) }).to_string(), "1 to"),
+        (json!({ "session_id": id[..8] }).to_string(), "the whole of it"),
+        (json!({ "session_id": id.to_uppercase() }).to_string(), "in lower case"),
+        (json!({ "session_id": format!("{id} ") }).to_string(), "spaces"),
         (json!({ "issued_before": "yesterday" }).to_string(), "RFC 3339"),
         (json!({ "issued_before": tomorrow }).to_string(), "future"),
     ] {

@@ -205,7 +205,10 @@ async fn what_outlives_a_configuration_goes_on() {
     proxy.reload().await;
     newcomer().visit("/").await;
     assert_eq!(minted(), 2, "another limit begins anew");
-    assert_eq!(*told.0.lock().unwrap(), [true, false, true]);
+    // Each may have been read by itself too, in the moment before it was asked for.
+    let mut told = told.0.lock().unwrap().clone();
+    told.dedup();
+    assert_eq!(told, [true, false, true]);
 }
 
 /// Which reloads were taken.
