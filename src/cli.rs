@@ -11,13 +11,19 @@ mod operator;
 mod audit;
 mod outbox;
 mod simulate;
+mod schema;
+mod completions;
+mod man;
+mod version;
 mod signals;
 mod service;
 mod successor;
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitCode;
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand};
 use tracing::Level;
 
@@ -31,7 +37,9 @@ const EX_CONFIG: u8 = 78;
 /// What was asked of the program.
 #[derive(Debug, Parser)]
 #[command(
+    name = "guestpass",
     version,
+    long_version = version::long(),
     about,
     after_help = "\
 Examples:
@@ -41,8 +49,10 @@ Examples:
 
 Exit codes:
   0   all is well
-  1   something went wrong while running; for inspect: the cookie is not valid
+  1   something went wrong while running; for inspect: the cookie is not valid;
+      for audit verify: the log is not whole
   2   the command line could not be understood
+  3   for inspect: there is no key to verify the cookie with
   78  the configuration is wrong"
 )]
 struct CommandLine {
@@ -75,6 +85,12 @@ enum Command {
     /// Run one of the demo's parts by itself, for staging and tests
     #[command(subcommand)]
     Simulate(simulate::Arguments),
+    /// Print the JSON Schema of proxy.toml, by which editors complete and check it
+    Schema(schema::Arguments),
+    /// Print what a shell needs to complete commands and flags
+    Completions(completions::Arguments),
+    /// Print the manual pages
+    Man(man::Arguments),
 }
 
 /// Runs what the command line asks for.
@@ -91,6 +107,9 @@ pub fn main() -> ExitCode {
         Command::Audit(arguments) => audit::run(arguments),
         Command::Outbox(arguments) => outbox::run(arguments, &SystemClock::new()),
         Command::Simulate(arguments) => simulate::run(arguments),
+        Command::Schema(arguments) => schema::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => man::run(arguments),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -127,9 +146,10 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Colour is for terminals, and only where nobody asked for none (<https://no-color.org>).
-fn takes_colour(output: &impl IsTerminal) -> bool {
-    output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// Colour is for terminals, and only where nobody asked for none: by `NO_COLOR` (<https://no-color.org>), `CLICOLOR=0`
+/// (<https://bixense.com/clicolors>) or `TERM=dumb`. clap goes by the same.
+fn takes_colour(output: &impl RawStream) -> bool {
+    AutoStream::choice(output) != ColorChoice::Never
 }
 
 #[cfg(test)]
@@ -147,6 +167,20 @@ mod tests {
     fn nothing_that_a_cookie_says_gives_orders_to_a_terminal() {
         assert_eq!(escaped("\u{1b}[2J \u{9b}\u{202e}\n"), r"\u{1b}[2J \u{9b}\u{202e}\n");
         assert_eq!(escaped(r#"it's "Not\A" é"#), r#"it's "Not\A" é"#);
+    }
+
+    #[test]
+    fn every_command_shows_an_example_of_itself() {
+        fn look_at(command: &clap::Command) {
+            let name = command.get_bin_name().unwrap_or("guestpass");
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split_once("Examples:\n").map(|(_, examples)| examples).unwrap_or_default();
+            assert!(examples.contains(name), "{name}: {help}");
+            command.get_subcommands().for_each(look_at);
+        }
+        let mut command = CommandLine::command().disable_help_subcommand(true);
+        command.build();
+        look_at(&command);
     }
 
     #[test]

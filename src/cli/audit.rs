@@ -1,16 +1,19 @@
 //! `guestpass audit`: whether the audit log is whole, and what stands in it.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
-use crate::audit::{self, Entries, Entry, Link, Report};
-use crate::cli::{EX_CONFIG, check, environment};
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::{self, Config};
+use crate::audit::{self, Entries, Entry, Flaw, Link, Report};
+use crate::cli::keys::with_advice;
+use crate::cli::{EX_CONFIG, check};
+use crate::clock::{SystemClock, Timestamp};
+use crate::config::Config;
 use crate::keys;
 
 /// What can be asked of the audit log.
@@ -18,9 +21,7 @@ use crate::keys;
 #[command(after_help = "\
 Examples:
   guestpass audit verify
-  guestpass audit verify --head 4711:0cQ2Yl…    what an earlier run has printed and somebody kept elsewhere
-  guestpass audit show --event session.minted --since 2026-11-22T14:00:00Z
-  guestpass audit show --session 3fa85f64-5717-4562-b3fc-2c963f66afa6")]
+  guestpass audit show --event session.minted --since 2026-11-22T14:00:00Z")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -33,6 +34,16 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Say whether lines were changed, moved, added or taken away, and where
+    #[command(after_help = "\
+Examples:
+  guestpass audit verify
+  guestpass audit verify --head 4711:0cQ2Yl…    what an earlier run has printed and somebody kept elsewhere
+  guestpass audit verify audit/session-000007.log
+
+Exit codes:
+  0   the log is whole
+  1   it is not, or cannot be read
+  78  the configuration is wrong")]
     Verify {
         /// Files of the audit log, the oldest first; without any, all that there are
         files: Vec<PathBuf>,
@@ -41,11 +52,15 @@ enum Action {
         head: Option<(u64, Link)>,
     },
     /// Show the lines, without verifying them
+    #[command(after_help = "\
+Examples:
+  guestpass audit show --event session.minted --since 2026-11-22T14:00:00Z
+  guestpass audit show --session 3fa85f64-5717-4562-b3fc-2c963f66afa6")]
     Show {
         /// Files of the audit log; without any, all that there are
         files: Vec<PathBuf>,
         /// Only this event, such as session.minted
-        #[arg(long)]
+        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(audit::EVENTS), hide_possible_values = true)]
         event: Option<String>,
         /// Only what is about this session
         #[arg(long, value_name = "ID")]
@@ -68,9 +83,7 @@ enum Action {
 ///
 /// When there is no log, or a file cannot be read.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let loaded = config::load(&arguments.config, &environment, SystemClock::new().now());
-    let Some(config) = loaded.config else {
-        check::report(&loaded.problems)?;
+    let Some(config) = check::load(&arguments.config, &SystemClock::new())? else {
         return Ok(ExitCode::from(EX_CONFIG));
     };
     let mut output = io::stdout().lock();
@@ -102,14 +115,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn verify(config: &Config, files: &[PathBuf], head: Option<(u64, Link)>, output: &mut dyn Write) -> Result<ExitCode> {
-    let keys = keys::load_all(&config.keys.source).context("the keys cannot be read")?;
+    let keys = keys::load_all(&config.keys.source).map_err(with_advice).context("the keys cannot be read")?;
     let segments = all_or(config, files)?;
+    for file in &segments {
+        File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    }
     let verified = match &config.audit {
         Some(audit) if files.is_empty() => audit::verify_all(&audit.path, &keys, head),
         _ => audit::verify(&segments, &keys, head),
     };
     let report = verified.context("a file of the audit log cannot be read")?;
-    write_report(&report, output)?;
+    write_report(&report, &segments, output)?;
     if !report.flaws.is_empty() {
         writeln!(output, "the audit log is not whole")?;
         return Ok(ExitCode::FAILURE);
@@ -122,15 +138,23 @@ fn verify(config: &Config, files: &[PathBuf], head: Option<(u64, Link)>, output:
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_report(report: &Report, output: &mut dyn Write) -> Result<()> {
+/// The lines of the report, each with the file as it was named, so that an editor finds it.
+fn write_report(report: &Report, segments: &[PathBuf], output: &mut dyn Write) -> Result<()> {
+    let folder = segments.first().and_then(|first| first.parent());
+    let path = |name: &str| {
+        let named = segments.iter().find(|segment| segment.file_name().is_some_and(|it| it == name));
+        // One that is missing would stand beside the others; `--head` is no file.
+        let missing = || folder.filter(|_| !name.starts_with("--")).map(|folder| folder.join(name));
+        named.cloned().or_else(missing).unwrap_or_else(|| name.into()).display().to_string()
+    };
     for segment in &report.segments {
-        writeln!(output, "{}: {} lines", segment.name, segment.lines)?;
+        writeln!(output, "{}: {} lines", path(&segment.name), segment.lines)?;
     }
     for note in &report.notes {
-        writeln!(output, "{}: note: {}", note.segment, note.what)?;
+        writeln!(output, "{}: note: {}", path(&note.segment), note.what)?;
     }
     for flaw in &report.flaws {
-        writeln!(output, "{flaw}")?;
+        writeln!(output, "{}", Flaw { segment: path(&flaw.segment), ..flaw.clone() })?;
     }
     Ok(())
 }

@@ -29,7 +29,9 @@ Examples:
   guestpass check
   guestpass check --config /etc/guestpass/proxy.toml
 
-Exit codes: 0 when it could run, perhaps with warnings; 78 when it could not.")]
+Exit codes:
+  0   it could run, perhaps with warnings
+  78  it could not")]
 pub(super) struct Arguments {
     /// The configuration, over which the environment is laid
     #[arg(long, value_name = "FILE", default_value = "proxy.toml")]
@@ -37,16 +39,20 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Some(config) = load(&arguments.config, &SystemClock::new())? else { return Ok(ExitCode::from(EX_CONFIG)) };
+    let loaded = config::load(&arguments.config, &environment, SystemClock::new().now());
+    report(&loaded.problems)?;
+    let Some(config) = loaded.config else { return Ok(ExitCode::from(EX_CONFIG)) };
     summarize(&config, &mut io::stdout().lock()).context("standard output cannot be written")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the configuration at `path` and the process's environment, and says on standard error what is wrong with
-/// them. `None` when it cannot be used.
+/// Reads the configuration at `path` and the process's environment for a command that only needs them. When they cannot
+/// be used, it is said on standard error why, and there is `None`; warnings are for those who check or run it.
 pub(super) fn load(path: &Path, clock: &dyn Clock) -> Result<Option<Config>> {
     let loaded = config::load(path, &environment, clock.now());
-    report(&loaded.problems)?;
+    if loaded.config.is_none() {
+        report(&loaded.problems)?;
+    }
     Ok(loaded.config)
 }
 

@@ -39,11 +39,15 @@ use crate::routes::Matched;
 
 use self::report::Report;
 
-/// Say what would become of a request, and why, without sending anything
+/// What `explain` may be told.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  guestpass explain GET https://shop.example/account/\n  guestpass explain GET https://shop.example/account/ --cookie v1.k1.…\n  guestpass explain POST https://shop.example/api -H 'Sec-Fetch-Mode: cors' -H 'Origin: https://other.example'"
-)]
+#[command(after_help = "\
+It does not know which sessions were revoked.
+
+Examples:
+  guestpass explain GET https://shop.example/account/
+  guestpass explain GET https://shop.example/account/ --cookie v1.k1.…
+  guestpass explain POST https://shop.example/api -H 'Sec-Fetch-Mode: cors' -H 'Origin: https://other.example'")]
 pub(super) struct Arguments {
     /// GET, POST, …
     method: Method,
@@ -59,7 +63,7 @@ pub(super) struct Arguments {
     /// The moment at which the request comes, instead of now: 2026-11-22T14:20:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     at: Option<Timestamp>,
-    /// The configuration
+    /// The configuration, over which the environment is laid
     #[arg(long, value_name = "FILE", default_value = "proxy.toml")]
     config: PathBuf,
 }

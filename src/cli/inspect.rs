@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::cli::keys::with_advice;
 use crate::cli::{EX_CONFIG, check, environment, escaped};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Config;
@@ -22,10 +23,13 @@ use crate::session::Session;
 /// What the cookie is called where nobody says otherwise.
 const USUAL_NAME: &str = "genesys_session";
 
+/// What the exit code says of a cookie that could not be verified, so that no script takes it for a good one.
+const UNVERIFIED: u8 = 3;
+
 /// What `inspect` may be told.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Works without any key, but then nobody vouches for what it shows.
+Without any key it shows what the cookie claims, for which nobody vouches then.
 HMAC_SECRET, HMAC_SECRET_PREVIOUS and GENESYS_ORGANIZATION_ID are taken from the environment.
 
 Examples:
@@ -34,8 +38,11 @@ Examples:
   curl -ks -o /dev/null -D - https://localhost:8443/ | guestpass inspect -
   guestpass inspect --keys keys.toml - < jar
 
-Exit codes: 0 when the cookie is valid, or nothing is known to judge it by; 1 when it is not valid;
-78 when the configuration is wrong.")]
+Exit codes:
+  0   the cookie is valid
+  1   it is not valid
+  3   nobody can tell: no key is known to verify it with
+  78  the configuration is wrong")]
 pub(super) struct Arguments {
     /// The value, name=value, a header line or a whole head, or curl's jar; "-" reads standard input
     cookie: String,
@@ -61,7 +68,7 @@ pub(super) struct Arguments {
     show_token: bool,
 }
 
-/// Inspects one cookie on standard output. The exit code is 1 when it is known not to be valid.
+/// Inspects one cookie on standard output. The exit code is 0 only when it is known to be valid.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let clock = SystemClock::new();
     let config = match &arguments.config {
@@ -78,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         arguments.cookie.clone()
     };
-    let ring = source(arguments, config.as_ref()).map(|source| keys::load(&source)).transpose()?;
+    let ring = source(arguments, config.as_ref()).map(|source| keys::load(&source).map_err(with_advice)).transpose()?;
     let organization = arguments.organization.clone().or_else(|| match &config {
         Some(config) => Some(config.genesys.organization_id.clone()),
         None => variable("GENESYS_ORGANIZATION_ID"),
@@ -183,7 +190,10 @@ fn inspect(found: &Found<'_>, known: &Known, now: Timestamp, show_token: bool) -
         (None, Err(flaw)) => report.judge(flaw.reading(), &flaw.to_string()),
         (None, Ok(_)) => {
             report.say("reads as", "unverified");
-            report.say("because", "no key is known: give --config FILE or --keys FILE, or set HMAC_SECRET");
+            report.say(
+                "because",
+                "no key is known to verify it with: give --config FILE or --keys FILE, or set HMAC_SECRET",
+            );
         }
     }
     if let Ok(Peek { key_id, protection, session }) = &peeked {
@@ -247,7 +257,8 @@ impl Report {
 
     fn exit_code(&self) -> ExitCode {
         match self.reading {
-            None | Some(Reading::Valid) => ExitCode::SUCCESS,
+            None => ExitCode::from(UNVERIFIED),
+            Some(Reading::Valid) => ExitCode::SUCCESS,
             Some(_) => ExitCode::FAILURE,
         }
     }

@@ -23,9 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What can be done with a key ring.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  guestpass keys new keys.toml\n  guestpass keys list --file keys.toml\n  guestpass keys rotate --config /etc/guestpass/proxy.toml\n\nA running proxy sees a change within seconds, by itself."
-)]
+#[command(after_help = "\
+A running proxy sees a change within seconds, by itself.
+
+Examples:
+  guestpass keys new keys.toml
+  guestpass keys list --file keys.toml
+  guestpass keys rotate --config /etc/guestpass/proxy.toml")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -42,24 +46,46 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make a key ring with one key
+    #[command(after_help = "\
+Examples:
+  guestpass keys new keys.toml
+  guestpass keys new keys.toml --from-secret --config /etc/guestpass/proxy.toml")]
     New {
         /// Where; a file that exists is not touched
         ring: PathBuf,
+        /// Of the secret that the configuration has so far (HMAC_SECRET), so that its cookies stay good
+        #[arg(long)]
+        from_secret: bool,
     },
     /// Show each key: what it is for, how old it is, how often it was used, and from when on it may be retired
     ///
     /// The cookies verified with it are those since the running proxy's start, if its configuration has a section
     /// [admin]. With --file, or when it does not answer within a second, they are not known: `-`.
+    #[command(after_help = "\
+Examples:
+  guestpass keys list
+  guestpass keys list --file keys.toml")]
     List,
     /// Add the next key: it verifies at once, and signs after keys.stage_for (with --file, after ten minutes)
+    #[command(after_help = "\
+Examples:
+  guestpass keys rotate
+  guestpass keys rotate --now        when a key has leaked")]
     Rotate {
         /// Let it sign at once: replicas that have not read it yet take its cookies for outdated ones
         #[arg(long)]
         now: bool,
     },
     /// Let the next key sign now
+    #[command(after_help = "\
+Examples:
+  guestpass keys promote")]
     Promote,
     /// Accept a key's cookies no more, and keep it as a record
+    #[command(after_help = "\
+Examples:
+  guestpass keys retire k202611-7f3a9c
+  guestpass keys retire k202611-7f3a9c --force        when it has leaked")]
     Retire {
         /// The key's id, as `list` shows it
         id: String,
@@ -78,32 +104,53 @@ pub(super) fn run(arguments: &Arguments, clock: &dyn Clock, random: &dyn Random)
     let now = clock.now();
     let path = arguments.file.as_deref();
     let ring = match (&arguments.action, path) {
-        (Action::New { ring }, _) => Ring { path: ring.clone(), stage_for: Config::STAGE_FOR, admin: None },
+        (Action::New { ring, .. }, _) => Ring { path: ring.clone(), stage_for: Config::STAGE_FOR, admin: None },
         (_, Some(path)) => Ring { path: path.to_owned(), stage_for: Config::STAGE_FOR, admin: None },
         (_, None) => match configured(&arguments.config, now)? {
             Some(ring) => ring,
             None => return Ok(ExitCode::from(EX_CONFIG)),
         },
     };
-    let said = ring.act(&arguments.action, random, now)?;
+    let said = match &arguments.action {
+        Action::New { from_secret: true, .. } => match configured_keys(&arguments.config, now)? {
+            Some((config, _)) => ring.take_over(&config.source, now)?,
+            None => return Ok(ExitCode::from(EX_CONFIG)),
+        },
+        action => ring.act(action, random, now).map_err(with_advice)?,
+    };
     io::stdout().write_all(said.as_bytes()).context("standard output cannot be written")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The ring that a configuration names; `None` when what is wrong with it has been said.
-fn configured(path: &Path, now: Timestamp) -> Result<Option<Ring>> {
-    let (config, admin) = match config::load_keys(path, &environment, now) {
-        Ok(configs) => configs,
+/// An error with what helps against it.
+pub(super) fn with_advice(error: keys::Error) -> anyhow::Error {
+    let advice = error.advice();
+    let error = anyhow::Error::from(error);
+    match advice {
+        Some(advice) => anyhow::anyhow!("{error:#}; {advice}"),
+        None => error,
+    }
+}
+
+/// Where a configuration has its keys; `None` when what is wrong with it has been said.
+fn configured_keys(path: &Path, now: Timestamp) -> Result<Option<(Config, Option<admin::Config>)>> {
+    match config::load_keys(path, &environment, now) {
+        Ok(configs) => Ok(Some(configs)),
         Err(problems) => {
             check::report(&problems)?;
-            return Ok(None);
+            Ok(None)
         }
-    };
+    }
+}
+
+/// The ring that a configuration names; `None` when what is wrong with it has been said.
+fn configured(path: &Path, now: Timestamp) -> Result<Option<Ring>> {
+    let Some((config, admin)) = configured_keys(path, now)? else { return Ok(None) };
     match config.source {
         Source::File(path) => Ok(Some(Ring { path, stage_for: config.stage_for, admin })),
         Source::Secret { .. } => anyhow::bail!(
-            "the key is a secret of the configuration and no ring: make one with `guestpass keys new keys.toml` and \
-             name it by `file` in [keys], or name one here by --file"
+            "the key is a secret of the configuration and no ring: `guestpass keys new keys.toml --from-secret` makes one \
+             of it, to be named by `file` in [keys]; or name one here by --file"
         ),
     }
 }
@@ -146,6 +193,22 @@ impl Ring {
                 Ok(format!("{id} is retired: its cookies are outdated from now on\n"))
             }
         }
+    }
+
+    /// Makes a ring of the secret that `source` is so far, and says what is to be done with it.
+    fn take_over(&self, source: &Source, now: Timestamp) -> Result<String> {
+        let Source::Secret { current, previous } = source else {
+            anyhow::bail!("the configuration names a key ring already, and there is no secret to take over");
+        };
+        let ring = RingRecord::from_secrets(current, previous.as_ref(), now)?;
+        keys::create(&self.path, "guestpass keys new", &ring)?;
+        let ids: Vec<_> = ring.keys().map(|key| key.id().to_string()).collect();
+        Ok(format!(
+            "{} holds what was configured, under the ids that cookies have it by: {}\n\
+             let `file` in [keys] name it on every replica, in the place of the secret; `guestpass keys rotate` replaces it then\n",
+            self.path.display(),
+            ids.join(", ")
+        ))
     }
 
     /// How many cookies the running proxy has verified with each key. Whoever cannot be asked says nothing: the ring is

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use crate::cli::{EX_CONFIG, check, environment};
 use crate::clock::Clock;
@@ -17,6 +17,10 @@ use crate::store::Place;
 
 /// What can be done about dead letters.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  guestpass outbox list
+  guestpass outbox retry --all")]
 pub(super) enum Arguments {
     /// Show the dead letters, the oldest first
     List(List),
@@ -47,13 +51,14 @@ pub(super) struct List {
 
 /// What `retry` and `drop` may be told.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["ids", "all"])))]
 #[command(after_help = "\
 Examples:
   guestpass outbox retry --all
   guestpass outbox drop msg_7f3a9cB2kYw0m3xTnTBSnT")]
 pub(super) struct Chosen {
     /// Ids of dead letters, as `guestpass outbox list` shows them
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
 
     /// All of them

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -50,25 +51,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (signals, wishes) = runtime.block_on(listen).context("signals cannot be listened to")?;
     let sockets = passed.into_iter().collect::<std::io::Result<_>>().and_then(Passed::new);
     let sockets = sockets.context("a socket that was passed cannot be used")?;
+    let grace = config.grace;
     let proxy = app::start_given(config, world, Given { watch: Some(watch), sockets })?;
     for address in proxy.addresses() {
         tracing::info!(%address, "listening");
     }
     if let Some(address) = proxy.admin_address() {
-        tracing::info!(admin = %address, "the operator is listened to");
+        tracing::info!(admin = %address, "listening for the operator");
     }
     service::ready();
     successor::tell_predecessor();
     runtime.block_on(async {
         let end = until_told(&proxy, &program, signals, wishes).await;
-        stop(proxy, end).await
+        stop(proxy, end, grace).await
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Why the proxy ends, and the signals that may still hasten it.
 struct End {
-    is_succeeded: bool,
+    /// The signal that asks for it; `None` where a successor serves.
+    signal: Option<&'static str>,
     signals: Signals,
 }
 
@@ -78,19 +81,19 @@ async fn until_told(proxy: &Proxy, program: &Path, mut signals: Signals, mut wis
     let mut live = pin!(service::live(|| proxy.turns()));
     loop {
         tokio::select! {
-            () = signals.next() => return End { is_succeeded: false, signals },
+            signal = signals.next() => return End { signal: Some(signal), signals },
             wish = wishes.next() => match wish {
                 Wish::Reload => {
                     service::reloading();
                     proxy.reload().await;
                     service::ready();
                 }
-                Wish::Succeed if successor.is_some() => tracing::warn!("a successor is on its way already"),
+                Wish::Succeed if successor.is_some() => tracing::warn!("a successor is on its way already: this SIGUSR2 is not heeded"),
                 Wish::Succeed => successor = succeed(proxy, program),
             },
             serves = serves(&mut successor) => {
                 if serves {
-                    return End { is_succeeded: true, signals };
+                    return End { signal: None, signals };
                 }
                 tracing::error!("the successor has ended before it served, and we go on");
                 successor.take().into_iter().for_each(Successor::bury);
@@ -103,7 +106,7 @@ async fn until_told(proxy: &Proxy, program: &Path, mut signals: Signals, mut wis
 fn succeed(proxy: &Proxy, program: &Path) -> Option<Successor> {
     match proxy.sockets().and_then(|sockets| Successor::start(program, sockets)) {
         Ok(successor) => {
-            tracing::info!(process = successor.id(), "a successor was started");
+            tracing::info!(process = successor.id(), "SIGUSR2: a successor was started");
             Some(successor)
         }
         Err(error) => {
@@ -122,24 +125,28 @@ async fn serves(successor: &mut Option<Successor>) -> bool {
 }
 
 /// Lets the proxy finish; a signal does not wait for that.
-async fn stop(proxy: Proxy, end: End) -> Result<()> {
-    let End { is_succeeded, mut signals } = end;
-    if is_succeeded {
+async fn stop(proxy: Proxy, end: End, grace: Duration) -> Result<()> {
+    let End { signal, mut signals } = end;
+    match signal {
         // The service goes on, so its manager is told nothing.
-        tracing::info!("the successor serves: what is under way here is finished");
-    } else {
-        service::stopping();
-        tracing::info!("stopping: what is under way is finished");
+        None => tracing::info!("the successor serves: what is under way here has up to {grace:?} to finish"),
+        Some(signal) => {
+            service::stopping();
+            tracing::info!(
+                "stopping ({signal}): nobody is let in any more, and what is under way has up to {grace:?} to finish"
+            );
+        }
     }
     let kill = proxy.killer();
     let mut stopped = tokio::task::spawn_blocking(|| proxy.stop());
     tokio::select! {
         done = &mut stopped => done.context("stopping failed")?,
-        () = signals.next() => {
-            tracing::warn!("stopping at once");
+        signal = signals.next() => {
+            tracing::warn!("stopping at once (another {signal}): what is still under way is cut off");
             kill();
             stopped.await.context("stopping failed")?;
         }
     }
+    tracing::info!("stopped");
     Ok(())
 }

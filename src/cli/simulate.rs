@@ -13,6 +13,10 @@ use crate::cli::signals::Signals;
 
 /// What can be simulated.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  guestpass simulate genesys
+  guestpass simulate site")]
 pub(super) enum Arguments {
     /// Genesys Cloud: its token and session endpoints, with faults at will
     Genesys(genesys::Arguments),

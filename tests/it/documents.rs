@@ -87,7 +87,7 @@ fn the_readme_shows_what_the_demo_prints() {
 
 #[test]
 fn every_command_and_flag_of_the_documents_exists() {
-    let commands: [&[&str]; 24] = [
+    let commands: [&[&str]; 27] = [
         &[],
         &["demo"],
         &["check"],
@@ -112,6 +112,9 @@ fn every_command_and_flag_of_the_documents_exists() {
         &["simulate"],
         &["simulate", "genesys"],
         &["simulate", "site"],
+        &["schema"],
+        &["completions"],
+        &["man"],
     ];
     let known = commands.map(|command| (command, help(command)));
     let mut named = BTreeSet::new();

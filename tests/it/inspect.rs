@@ -39,4 +39,8 @@ async fn the_configuration_knows_what_the_cookie_is_worth() {
         assert!(report.contains(said), "{organization}, {secret}, {cookie_name}: {report}");
         assert!(!report.contains("none is known here"), "the organization is compared: {report}");
     }
+    let ended = program::run(folder.path(), &["inspect", &cookie]);
+    let report = String::from_utf8(ended.stdout).unwrap();
+    assert!(report.contains("reads as      unverified\n"), "{report}");
+    assert_eq!(ended.status.code(), Some(3), "what nobody can verify is not said to be good: {report}");
 }

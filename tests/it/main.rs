@@ -88,8 +88,12 @@ mod operator;
 mod metrics;
 /// Every mistake in the configuration at once.
 mod config;
+/// What editors are told of the configuration is what the program takes.
+mod schema;
 /// A cookie is judged at a terminal as it is at the gate.
 mod inspect;
+/// What the commands have in common: help, completions, manual pages, colours, and mistakes that say what would be right.
+mod command_line;
 /// Under load no request fails and no memory is lost, and a slow client costs the others nothing.
 #[cfg(target_os = "linux")]
 mod load;

@@ -299,3 +299,30 @@ fn the_command_says_what_it_lacks() {
     let (code, said) = run(&["keys", "rotate"]);
     assert!(code == Some(1) && said.contains("guestpass keys new keys.toml"), "{code:?} {said}");
 }
+
+#[tokio::test]
+async fn from_a_secret_to_a_ring_and_to_the_next_key_nobody_is_logged_out() {
+    let machine = Machine::planned(Plan::default()).await;
+    let (program, address) = machine.run();
+    let mut visitor = Visitor::over_http1(address);
+    visitor.visit("/").await;
+    let cookie = visitor.cookie.clone().unwrap();
+
+    let (code, said) = machine.says(&["keys", "new", "keys.toml", "--from-secret"]);
+    assert!(code == Some(0) && said.contains("env-"), "{said}");
+    let mut planned: Table = fs::read_to_string(machine.path("proxy.toml")).unwrap().parse().unwrap();
+    planned["keys"] = "file = 'keys.toml'".parse::<Table>().unwrap().into();
+    fs::write(machine.path("proxy.toml"), planned.to_string()).unwrap();
+    let said = program.says("the configuration was read again, and holds for every request from now on");
+    assert!(said.contains("changed=\"keys\""), "{said}");
+    assert!(visitor.visit("/").await.session_cookie().is_none());
+    let (code, said) = machine.says(&["keys", "new", "again.toml", "--from-secret"]);
+    assert!(code == Some(1) && said.contains("there is no secret to take over"), "{said}");
+
+    let (code, said) = machine.says(&["keys", "rotate", "--now"]);
+    assert_eq!(code, Some(0), "{said}");
+    program.says("the key ring was read");
+    assert!(visitor.visit("/").await.session_cookie().is_none());
+    assert_eq!(visitor.cookie.unwrap(), cookie, "the first cookie is good to its end");
+    assert_eq!(machine.genesys.sessions().len(), 1);
+}

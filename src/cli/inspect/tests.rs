@@ -125,7 +125,7 @@ fn without_a_key_the_claims_are_shown_as_unverified() {
     let text = report.to_string();
     assert!(text.contains("reads as      unverified\n") && text.contains("\nsession       session-1"), "{text}");
     assert!(!text.contains("swordfish"), "{text}");
-    assert_eq!(report.exit_code(), ExitCode::SUCCESS);
+    assert_eq!(report.exit_code(), ExitCode::from(UNVERIFIED));
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Shell {
         let folder = tempfile::tempdir().unwrap();
         let ring = Ring { path: folder.path().join("keys.toml"), stage_for: Config::STAGE_FOR, admin: None };
         let shell = Self { _folder: folder, ring, now: Timestamp::from_rfc3339("2026-11-22T00:00:00Z").unwrap() };
-        let said = shell.says(&Action::New { ring: shell.ring.path.clone() });
+        let said = shell.says(&Action::New { ring: shell.ring.path.clone(), from_secret: false });
         assert_eq!(
             said,
             "keys.toml has one key, k202611-000000, which signs\nlet `file` in [keys] of proxy.toml name it\n"
@@ -81,7 +81,7 @@ k202611-000002  0 s      signs     -                 no: it signs
 fn what_would_do_harm_is_refused_with_the_reason() {
     let shell = Shell::new();
     let refused = |action: &Action| shell.says(action).strip_prefix("error: ").unwrap().to_owned();
-    let new = Action::New { ring: shell.ring.path.clone() };
+    let new = Action::New { ring: shell.ring.path.clone(), from_secret: false };
     assert_eq!(refused(&new), "keys.toml exists already, and a key ring is never overwritten\n");
     assert!(refused(&Action::Promote).starts_with("no key is staged: k202611-000000 signs"));
     assert!(shell.retire("k202611-000000", true).contains("signs, and a ring must have a key that does"));
