@@ -26,42 +26,96 @@ pub struct Timestamp(u64);
 
 impl Timestamp {
     /// From milliseconds since the Unix epoch.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::from_millis(1_500).to_string(), "1970-01-01T00:00:01.500Z");
+    /// ```
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
     /// From whole seconds since the Unix epoch; past the representable range it stays at its end.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    ///
+    /// // As in the `exp` of somebody's JSON.
+    /// let expires_at = Timestamp::from_seconds(1_795_357_200);
+    /// assert_eq!(expires_at.to_string(), "2026-11-22T14:20:00.000Z");
+    /// ```
     #[must_use]
     pub const fn from_seconds(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
 
     /// Milliseconds since the Unix epoch.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::from_seconds(2).millis(), 2_000);
+    /// ```
     #[must_use]
     pub const fn millis(self) -> u64 {
         self.0
     }
 
     /// Whole seconds since the Unix epoch, rounded down.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::from_millis(1_999).seconds(), 1);
+    /// ```
     #[must_use]
     pub const fn seconds(self) -> u64 {
         self.0 / 1000
     }
 
     /// This moment and `duration` more.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::clock::{Clock, SystemClock};
+    ///
+    /// let now = SystemClock::new().now();
+    /// let expires_at = now.plus(Duration::from_secs(3_600));
+    /// # assert!(expires_at > now);
+    /// ```
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// How long after `earlier` this moment is; zero when it is not after it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::clock::Timestamp;
+    ///
+    /// let (earlier, later) = (Timestamp::from_seconds(100), Timestamp::from_seconds(160));
+    /// assert_eq!(later.since(earlier), Duration::from_secs(60));
+    /// assert_eq!(earlier.since(later), Duration::ZERO);
+    /// ```
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
     /// Reads an RFC 3339 date and time; `None` when it is none, or lies before the epoch.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    ///
+    /// let moment = Timestamp::from_rfc3339("2026-11-22T15:20:00+01:00");
+    /// assert_eq!(moment, Some(Timestamp::from_seconds(1_795_357_200)));
+    /// assert_eq!(Timestamp::from_rfc3339("tomorrow"), None);
+    /// ```
     #[must_use]
     pub fn from_rfc3339(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -69,6 +123,15 @@ impl Timestamp {
     }
 
     /// The same moment for the standard library's interfaces, such as an HTTP date's.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use guestpass::clock::Timestamp;
+    ///
+    /// let moment = Timestamp::from_seconds(60).to_system_time();
+    /// assert_eq!(moment, SystemTime::UNIX_EPOCH + Duration::from_secs(60));
+    /// ```
     #[must_use]
     pub fn to_system_time(self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.0)
@@ -105,11 +168,50 @@ fn write_digits(room: &mut [u8], mut number: u64) {
 }
 
 /// Whoever needs the time holds one of these.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use guestpass::clock::{Clock, SystemClock, Timestamp};
+///
+/// /// A machine whose clock is known to be a minute slow.
+/// #[derive(Debug)]
+/// struct Late(SystemClock);
+///
+/// impl Clock for Late {
+///     fn now(&self) -> Timestamp {
+///         self.0.now().plus(Duration::from_secs(60))
+///     }
+///
+///     fn uptime(&self) -> Duration {
+///         self.0.uptime()
+///     }
+/// }
+/// # assert!(Late(SystemClock::new()).now() > SystemClock::new().now());
+/// ```
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The calendar's time.
+    ///
+    /// ```
+    /// use guestpass::clock::{Clock, SystemClock};
+    /// use guestpass::session::Session;
+    ///
+    /// fn is_over(session: &Session, clock: &dyn Clock) -> bool {
+    ///     session.expires_at <= clock.now()
+    /// }
+    /// ```
     fn now(&self) -> Timestamp;
 
     /// Time since some fixed moment of this process. Never goes back.
+    ///
+    /// ```
+    /// use guestpass::clock::{Clock, SystemClock};
+    ///
+    /// let clock = SystemClock::new();
+    /// let began = clock.uptime();
+    /// // …
+    /// let took = clock.uptime() - began;
+    /// ```
     fn uptime(&self) -> Duration;
 }
 
@@ -124,6 +226,12 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 }
 
 /// The operating system's clocks.
+///
+/// ```
+/// use guestpass::clock::{Clock, SystemClock};
+///
+/// println!("It is {}.", SystemClock::new().now());
+/// ```
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     started: Instant,
@@ -131,6 +239,13 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A clock whose [`Clock::uptime`] begins now.
+    ///
+    /// ```
+    /// use guestpass::clock::{Clock, SystemClock};
+    ///
+    /// let clock = SystemClock::new();
+    /// assert!(clock.uptime() < std::time::Duration::from_secs(60));
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self { started: Instant::now() }
@@ -180,12 +295,29 @@ pub struct ManualClock {
 
 impl ManualClock {
     /// A clock that shows `start`.
+    ///
+    /// ```
+    /// use guestpass::clock::{Clock, ManualClock, Timestamp};
+    ///
+    /// let clock = ManualClock::at(Timestamp::from_seconds(1_795_357_200));
+    /// assert_eq!(clock.now(), clock.now());
+    /// ```
     #[must_use]
     pub fn at(start: Timestamp) -> Self {
         Self { start, moved_ms: AtomicU64::new(0) }
     }
 
     /// Moves both readings forward by `step`, to the millisecond.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::clock::{Clock, ManualClock, Timestamp};
+    ///
+    /// let clock = ManualClock::at(Timestamp::from_seconds(100));
+    /// clock.advance(Duration::from_secs(5));
+    /// assert_eq!((clock.now(), clock.uptime()), (Timestamp::from_seconds(105), Duration::from_secs(5)));
+    /// ```
     pub fn advance(&self, step: Duration) {
         let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
         self.moved_ms.fetch_add(step_ms, Ordering::Relaxed);

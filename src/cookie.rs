@@ -12,11 +12,18 @@ mod verdict;
 mod set_cookie;
 mod companion;
 mod clear;
+mod key;
 mod ring;
+mod peek;
 
+#[doc(hidden)]
 pub use self::companion::Hop;
+#[doc(hidden)]
 pub use self::flaw::Flaw;
-pub use self::ring::{Key, KeyId, KeyRing, RepeatedId, SHORTEST_SECRET, SharedRing, ShortSecret};
+pub use self::key::{Key, KeyId, SHORTEST_SECRET, ShortSecret};
+#[doc(hidden)]
+pub use self::peek::{Peek, peek};
+pub use self::ring::{KeyRing, RepeatedId, SharedRing};
 pub use self::set_cookie::Unwritable;
 pub use self::verdict::{Reading, Verdict};
 
@@ -34,6 +41,15 @@ use self::companion::{MARKED, Names};
 use self::envelope::{Envelope, Scratch};
 
 /// How the cookie is written.
+///
+/// ```
+/// use guestpass::cookie::{Config, Protection};
+///
+/// // One session for all hosts of the shop, and nobody can look into it.
+/// let domain = Some("shop.example".to_owned());
+/// let config = Config { domain, protection: Protection::Sealed, ..Config::default() };
+/// assert!(config.is_legal());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Its name.
@@ -66,6 +82,14 @@ impl Default for Config {
 impl Config {
     /// Whether these settings can stand in a `Set-Cookie` header at all: a name that is a token (RFC 9110, section
     /// 5.6.2), a path and a domain that nothing ends early. Whether browsers keep such a cookie is another question.
+    ///
+    /// ```
+    /// use guestpass::cookie::Config;
+    ///
+    /// let named = |name: &str| Config { name: name.to_owned(), ..Config::default() };
+    /// assert!(named("__Host-guest").is_legal());
+    /// assert!(!named("my guest").is_legal());
+    /// ```
     #[must_use]
     pub fn is_legal(&self) -> bool {
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -80,6 +104,13 @@ impl Config {
 }
 
 /// How a cookie's value is protected.
+///
+/// ```
+/// use guestpass::cookie::{Config, Protection};
+///
+/// // For pages on which others can run scripts or look into the browser's storage.
+/// let config = Config { protection: Protection::Sealed, ..Config::default() };
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protection {
     /// Anyone can read it, nobody can change it.
@@ -91,6 +122,7 @@ pub enum Protection {
 
 impl Protection {
     /// What it is done with, by the algorithm's own name.
+    #[doc(hidden)]
     #[must_use]
     pub const fn algorithm(self) -> &'static str {
         match self {
@@ -101,6 +133,13 @@ impl Protection {
 }
 
 /// RFC 6265bis, section 5.6.7.
+///
+/// ```
+/// use guestpass::cookie::{Config, SameSite};
+///
+/// // A shop whose payment pages, on another site, post the visitor back.
+/// let config = Config { same_site: SameSite::None, ..Config::default() };
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SameSite {
     /// Only from the site itself.
@@ -113,6 +152,17 @@ pub enum SameSite {
 }
 
 /// The `Set-Cookie` headers that belong together.
+///
+/// ```
+/// use guestpass::cookie::SetCookies;
+/// use http::{HeaderMap, header::SET_COOKIE};
+///
+/// fn give(cookies: SetCookies, headers: &mut HeaderMap) {
+///     for cookie in cookies {
+///         headers.append(SET_COOKIE, cookie);
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct SetCookies {
@@ -164,6 +214,19 @@ pub struct Jar {
 impl Jar {
     /// A jar for the sessions of one Genesys organization. `random` gives the nonces of sealed cookies.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use guestpass::cookie::{Config, Jar, Key};
+    /// use guestpass::random::SystemRandom;
+    /// # use guestpass::secret::SecretBytes;
+    ///
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// // What the gates of this organization's sites have written.
+    /// let jar = Jar::new(Config::default(), key, "organization".to_owned(), Arc::new(SystemRandom));
+    /// # Ok::<(), guestpass::cookie::ShortSecret>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// When the configured name, path or domain cannot stand in a `Set-Cookie` header. Whoever takes them from an
@@ -176,6 +239,78 @@ impl Jar {
         Self { config: Config { domain, ..config }, names, ring: ring.into(), organization_id, random }
     }
 
+    /// Judges every cookie of our name and makes one reading of them for the request.
+    ///
+    /// ```
+    /// use guestpass::clock::{Clock, SystemClock};
+    /// # use std::sync::Arc;
+    /// # use guestpass::cookie::{Config, Jar, Key};
+    /// # use guestpass::{random::SystemRandom, secret::SecretBytes};
+    /// #
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// # let jar = Jar::new(Config::default(), key, "organization".to_owned(), Arc::new(SystemRandom));
+    ///
+    /// let request = http::Request::get("/").header("cookie", "genesys_session=v1.made.it.up").body(())?;
+    /// let verdict = jar.read(request.headers(), SystemClock::new().now());
+    /// assert_eq!(verdict.session(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn read(&self, headers: &HeaderMap, now: Timestamp) -> Verdict {
+        self.read_unless(headers, now, |_| false)
+    }
+
+    /// The cookies that give a visitor of `host` this session.
+    ///
+    /// ```
+    /// use guestpass::clock::{Clock, SystemClock};
+    /// # use std::sync::Arc;
+    /// # use guestpass::cookie::{Config, Jar, Key};
+    /// # use guestpass::session::{MadeUp, Provider};
+    /// # use guestpass::{random::SystemRandom, secret::SecretBytes};
+    /// #
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// # let jar = Jar::new(Config::default(), key, "made-up".to_owned(), Arc::new(SystemRandom));
+    /// # let provider = MadeUp::default();
+    /// # let session = futures_util::FutureExt::now_or_never(provider.mint(Default::default())).ok_or("it waits")??;
+    ///
+    /// let now = SystemClock::new().now();
+    /// let cookies = jar.write(&session, "shop.example", now)?;
+    /// let cookie = cookies.session.to_str()?.split(';').next().unwrap_or_default();
+    /// // When it comes back:
+    /// let request = http::Request::get("/").header("cookie", cookie).body(())?;
+    /// assert_eq!(jar.read(request.headers(), now).into_session().ok_or("none")?.id, session.id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When browsers would drop the cookie, or the session ends too soon for one; never is a cookie cut.
+    pub fn write(&self, session: &Session, host: &str, now: Timestamp) -> Result<SetCookies, Unwritable> {
+        set_cookie::write(&self.config, &self.names, &self.ring.load(), &*self.random, session, host, now)
+    }
+
+    /// What takes those cookies from a visitor of `host` again.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::cookie::{Config, Jar, Key};
+    /// # use guestpass::{random::SystemRandom, secret::SecretBytes};
+    /// #
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// # let jar = Jar::new(Config::default(), key, "organization".to_owned(), Arc::new(SystemRandom));
+    /// let cookies = jar.expire("shop.example");
+    /// assert!(cookies.session.to_str()?.contains("Max-Age=0"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn expire(&self, host: &str) -> SetCookies {
+        set_cookie::expire(&self.config, &self.names, host)
+    }
+}
+
+/// What the gate and the commands do with it.
+#[doc(hidden)]
+impl Jar {
     /// What the cookie is called.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -186,12 +321,6 @@ impl Jar {
     #[must_use]
     pub const fn protection(&self) -> Protection {
         self.config.protection
-    }
-
-    /// Judges every cookie of our name and makes one reading of them for the request.
-    #[must_use]
-    pub fn read(&self, headers: &HeaderMap, now: Timestamp) -> Verdict {
-        self.read_unless(headers, now, |_| false)
     }
 
     /// As [`Jar::read`]; a session that is good in all else and was taken back, which `is_revoked` knows, is none.
@@ -222,29 +351,6 @@ impl Jar {
     #[must_use]
     pub fn judge(&self, value: &[u8], now: Timestamp) -> (Verdict, Option<Flaw>) {
         self.judge_by(&self.ring.load(), value, now)
-    }
-
-    fn judge_by(&self, ring: &KeyRing, value: &[u8], now: Timestamp) -> (Verdict, Option<Flaw>) {
-        let mut scratch = Scratch::new();
-        let mut key_id = None;
-        match self.verify(ring, value, now, &mut scratch, &mut key_id) {
-            Ok(claims) => (Verdict { reading: Reading::Valid, session: Some(claims.into_session()), key_id }, None),
-            Err(flaw) => (Verdict::without_session(flaw.reading(), key_id), Some(flaw)),
-        }
-    }
-
-    /// The cookies that give a visitor of `host` this session.
-    ///
-    /// # Errors
-    ///
-    /// When browsers would drop the cookie, or the session ends too soon for one; never is a cookie cut.
-    pub fn write(&self, session: &Session, host: &str, now: Timestamp) -> Result<SetCookies, Unwritable> {
-        set_cookie::write(&self.config, &self.names, &self.ring.load(), &*self.random, session, host, now)
-    }
-
-    /// What takes those cookies from a visitor of `host` again.
-    pub fn expire(&self, host: &str) -> SetCookies {
-        set_cookie::expire(&self.config, &self.names, host)
     }
 
     /// What takes the session cookie's name away from every place from which it can have been sent with a request for
@@ -296,6 +402,17 @@ impl Jar {
     pub fn set_by(&self, set_cookie: &HeaderValue) -> Option<&str> {
         self.names.all().into_iter().find(|name| header::sets(set_cookie, name))
     }
+}
+
+impl Jar {
+    fn judge_by(&self, ring: &KeyRing, value: &[u8], now: Timestamp) -> (Verdict, Option<Flaw>) {
+        let mut scratch = Scratch::new();
+        let mut key_id = None;
+        match self.verify(ring, value, now, &mut scratch, &mut key_id) {
+            Ok(claims) => (Verdict { reading: Reading::Valid, session: Some(claims.into_session()), key_id }, None),
+            Err(flaw) => (Verdict::without_session(flaw.reading(), key_id), Some(flaw)),
+        }
+    }
 
     /// The order of these checks is the cookie's own: form, key, tag, and only then what stands inside.
     fn verify<'s>(
@@ -319,37 +436,6 @@ impl Jar {
         }
         Ok(claims)
     }
-}
-
-/// What a value says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peek {
-    /// The key that it names.
-    pub key_id: KeyId,
-    /// How it is protected.
-    pub protection: Protection,
-    /// Its session. A sealed one is there only where the key has opened it; of a signed one nobody vouches for it.
-    pub session: Option<Session>,
-}
-
-/// Looks into a value: to be shown to an operator, never to be believed. `ring` opens what is sealed.
-///
-/// # Errors
-///
-/// When it has not the form of a cookie of ours.
-pub fn peek(value: &[u8], name: &str, ring: Option<&KeyRing>) -> Result<Peek, Flaw> {
-    let mut scratch = Scratch::new();
-    let envelope = Envelope::open(value, &mut scratch)?;
-    let key_id = envelope.key_id();
-    let (protection, session) = match envelope {
-        Envelope::Signed(signed) => (Protection::Signed, Some(signed.claims_unverified()?.into_session())),
-        Envelope::Sealed(sealed) => {
-            let key = ring.and_then(|ring| ring.find(key_id));
-            let claims = key.and_then(|key| sealed.verify(key, name).ok());
-            (Protection::Sealed, claims.map(Claims::into_session))
-        }
-    };
-    Ok(Peek { key_id, protection, session })
 }
 
 #[cfg(test)]

@@ -17,6 +17,19 @@ use crate::store::Revocation;
 
 /// Something worth telling. Borrowed, since most listeners keep none of it. Never a token: a listener that needs one
 /// has no business here.
+///
+/// ```
+/// use guestpass::event::Event;
+///
+/// fn line(event: &Event<'_>) -> Option<String> {
+///     match event {
+///         Event::Minted { session, waited, .. } => Some(format!("{} after {} ms", session.id, waited.as_millis())),
+///         Event::MintFailed { error, .. } => Some(format!("no session: {error}")),
+///         _ => None, // There may be more in a later version.
+///     }
+/// }
+/// # assert_eq!(line(&Event::MintLimited), None);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -112,9 +125,31 @@ pub enum Event<'a> {
 }
 
 /// What [`Sink::record`] returns.
+///
+/// ```
+/// use std::io::Write;
+/// use std::sync::{Mutex, PoisonError};
+///
+/// use guestpass::event::{Recording, Unrecorded};
+///
+/// fn append<'a>(journal: &'a Mutex<impl Write + Send>, line: String) -> Recording<'a> {
+///     Box::pin(async move {
+///         let written = journal.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
+///         written.map_err(|error| Unrecorded { by: "the journal", why: error.to_string() })
+///     })
+/// }
+/// # drop(append(&Mutex::new(Vec::new()), "line".to_owned()));
+/// ```
 pub type Recording<'a> = Pin<Box<dyn Future<Output = Result<(), Unrecorded>> + Send + 'a>>;
 
 /// Something could not be written down that must be, so it must not take effect.
+///
+/// ```
+/// use guestpass::event::Unrecorded;
+///
+/// let error = Unrecorded { by: "the journal", why: "no space left on device".to_owned() };
+/// assert_eq!(error.to_string(), "the journal cannot be written: no space left on device");
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{by} cannot be written: {why}")]
 pub struct Unrecorded {
@@ -153,18 +188,58 @@ pub struct Unrecorded {
 pub trait Sink: fmt::Debug + Send + Sync {
     /// Takes note of `event`. Called on the request's way, so it must never wait. `context` is missing where the gate is
     /// worn without the proxy around it.
+    ///
+    /// ```
+    /// use guestpass::context::Context;
+    /// use guestpass::event::{Event, Sink};
+    ///
+    /// #[derive(Debug)]
+    /// struct Conflicts;
+    ///
+    /// impl Sink for Conflicts {
+    ///     fn notice(&self, event: &Event<'_>, _context: Option<&Context>) {
+    ///         if let Event::Conflicted { policy } = event {
+    ///             tracing::warn!(%policy, "somebody plants cookies");
+    ///         }
+    ///     }
+    /// }
+    /// ```
     fn notice(&self, event: &Event<'_>, context: Option<&Context>);
 
     /// Has `event` in writing before it takes effect, which waits for this: a session leaves only once it is recorded.
     /// Whatever is recorded is told to [`Sink::notice`] as well, once it stands. Only what must not be lost in a crash is
     /// told here: [`Event::Minted`], [`Event::Revoked`], [`Event::KeyRotated`] and [`Event::KeyRetired`]; the last three
     /// have happened by then, and go on if it fails.
+    ///
+    /// ```
+    /// use guestpass::context::Context;
+    /// use guestpass::event::{Event, Recording, Sink};
+    ///
+    /// /// Sessions that a database must know of before anybody has one.
+    /// #[derive(Debug)]
+    /// struct Register;
+    ///
+    /// impl Sink for Register {
+    ///     fn notice(&self, _event: &Event<'_>, _context: Option<&Context>) {}
+    ///
+    ///     fn record<'a>(&'a self, event: &'a Event<'a>, _context: Option<&'a Context>) -> Recording<'a> {
+    ///         Box::pin(async move {
+    ///             if let Event::Minted { session, .. } = event {
+    ///                 // Waits for the database, and says `Unrecorded` if it will not.
+    /// #               let _ = session;
+    ///             }
+    ///             Ok(())
+    ///         })
+    ///     }
+    /// }
+    /// ```
     fn record<'a>(&'a self, _event: &'a Event<'a>, _context: Option<&'a Context>) -> Recording<'a> {
         Box::pin(ready(Ok(())))
     }
 }
 
 /// Records and tells what has happened already, so that a failure to write it down changes nothing but is said.
+#[doc(hidden)]
 pub async fn tell_what_happened(sink: &dyn Sink, event: &Event<'_>, context: Option<&Context>) {
     if let Err(error) = sink.record(event, context).await {
         tracing::error!(%error, ?event, "something happened of which there is no record");
@@ -184,6 +259,25 @@ impl<S: Sink + ?Sized> Sink for Arc<S> {
 }
 
 /// Tells several listeners.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use guestpass::context::Context;
+/// use guestpass::event::{Event, Everyone, Sink};
+/// use guestpass::gate::GateLayer;
+/// # use guestpass::{cookie::Key, secret::SecretBytes, session::MadeUp};
+/// # #[derive(Debug)] struct Log;
+/// # #[derive(Debug)] struct Numbers;
+/// # impl Sink for Log { fn notice(&self, _: &Event<'_>, _: Option<&Context>) {} }
+/// # impl Sink for Numbers { fn notice(&self, _: &Event<'_>, _: Option<&Context>) {} }
+///
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// let numbers = Arc::new(Numbers);
+/// let everyone = Everyone(vec![Box::new(Log), Box::new(Arc::clone(&numbers))]);
+/// let gate = GateLayer::builder(key, MadeUp::default()).sink(everyone).build();
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Everyone(pub Vec<Box<dyn Sink>>);
 

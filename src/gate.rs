@@ -17,11 +17,13 @@ mod service;
 mod visit;
 
 pub use self::builder::{GateBuilder, IllegalCookie};
+#[doc(hidden)]
 pub use self::decision::{Decision, Facts, Initiator, Takes, decide};
 pub use self::future::GateFuture;
 pub use self::layer::GateLayer;
 pub use self::outcome::{Action, Outcome};
 pub use self::service::GateService;
+#[doc(hidden)]
 pub use self::visit::facts;
 
 use std::sync::Arc;
@@ -82,6 +84,13 @@ impl Default for Config {
 }
 
 /// Which requests mint.
+///
+/// ```
+/// use guestpass::gate::{Config, IssueOn};
+///
+/// // A site of one page, which browsers have in their caches, and whose first request is a script's.
+/// let config = Config { issue_on: IssueOn::Any, ..Config::default() };
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IssueOn {
     /// A person's navigation.
@@ -92,6 +101,14 @@ pub enum IssueOn {
 }
 
 /// Sessions per client address (IPv4 /32, IPv6 /64).
+///
+/// ```
+/// use guestpass::gate::{Config, MintLimit};
+///
+/// // Nobody but browsers visits, and an office of thousands comes from one address.
+/// let mint_limit = MintLimit { browsers: 5_000, others: 0, ..MintLimit::default() };
+/// let config = Config { mint_limit, ..Config::default() };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MintLimit {
     /// The span that the numbers are for.
@@ -110,6 +127,7 @@ impl Default for MintLimit {
 
 /// Stands in the extensions of a request for one of the proxy's own paths, which is about the session itself: what the
 /// request looks like then does not count.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnPath {
     /// Whether it asks for a session where there is none.
@@ -117,6 +135,24 @@ pub struct OwnPath {
 }
 
 /// One gate, shared by every connection that is guarded by it.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use guestpass::gate::{Gate, GateLayer};
+/// # use guestpass::{cookie::Key, secret::SecretBytes, session::MadeUp};
+///
+/// /// What the handlers of a site hold: the gate, among other things.
+/// #[derive(Clone)]
+/// struct Site {
+///     gate: Arc<Gate>,
+/// }
+///
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// let layer = GateLayer::new(key, MadeUp::default());
+/// let site = Site { gate: Arc::clone(layer.gate()) };
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 #[derive(Debug)]
 pub struct Gate {
     jar: Jar,
@@ -130,21 +166,6 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate that reads and writes cookies with `jar`, gets sessions from `provider`, and tells `sink` what happened.
-    #[must_use]
-    pub fn new(
-        jar: Jar,
-        provider: Arc<dyn Provider>,
-        config: Config,
-        renderer: Renderer,
-        clock: Arc<dyn Clock>,
-        sink: Arc<dyn Sink>,
-    ) -> Self {
-        let limiter = Arc::new(MintLimiter::new(config.mint_limit, Arc::clone(&clock)));
-        let revocations = Arc::new(NoRevocations);
-        Self { jar, provider, revocations, config, limiter, renderer, clock, sink }
-    }
-
     /// Takes every cookie of ours from a visitor of `host` who has signed out. The session lasts on its own until its
     /// end, unless it is revoked as well.
     ///
@@ -160,6 +181,25 @@ impl Gate {
     /// ```
     pub fn expire_cookies(&self, headers: &mut HeaderMap, host: &str) {
         response::set_cookies(headers, self.jar.expire(host));
+    }
+}
+
+/// What those that wire the proxy make one with; others have [`GateBuilder`].
+#[doc(hidden)]
+impl Gate {
+    /// A gate that reads and writes cookies with `jar`, gets sessions from `provider`, and tells `sink` what happened.
+    #[must_use]
+    pub fn new(
+        jar: Jar,
+        provider: Arc<dyn Provider>,
+        config: Config,
+        renderer: Renderer,
+        clock: Arc<dyn Clock>,
+        sink: Arc<dyn Sink>,
+    ) -> Self {
+        let limiter = Arc::new(MintLimiter::new(config.mint_limit, Arc::clone(&clock)));
+        let revocations = Arc::new(NoRevocations);
+        Self { jar, provider, revocations, config, limiter, renderer, clock, sink }
     }
 
     /// The same, heeding what `revocations` know.

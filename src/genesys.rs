@@ -35,6 +35,19 @@ pub const METADATA_LIMIT: usize = 2_048;
 pub const REQUIRED_SCOPE: &str = "webmessaging:session:create";
 
 /// How to reach Genesys, as whom, and what to ask for.
+///
+/// ```
+/// use guestpass::genesys::{ClientAuth, Config};
+/// # use guestpass::secret::SecretText;
+/// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+/// # let client_secret = SecretText::new("secret".to_owned());
+///
+/// // Tokens from the login host, which wants HTTP Basic.
+/// let mut config = Config::new(api, client_id, client_secret, organization_id);
+/// config.token_url = "https://login.mypurecloud.ie/oauth/token".to_owned();
+/// config.client_auth = ClientAuth::Basic;
+/// config.region = "eu-west-1".to_owned();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Base of the API, without a trailing slash: `https://api.mypurecloud.com`.
@@ -68,6 +81,14 @@ pub struct Config {
 }
 
 /// How the client's id and secret travel to the token endpoint.
+///
+/// ```
+/// use guestpass::genesys::{ClientAuth, Config};
+///
+/// fn by_header(config: Config) -> Config {
+///     Config { client_auth: ClientAuth::Basic, ..config }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientAuth {
     /// As form fields.
@@ -78,6 +99,16 @@ pub enum ClientAuth {
 }
 
 /// What a session is asked for with: an hour in a browser, unless said.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use guestpass::genesys::Payload;
+///
+/// let metadata = BTreeMap::from([("shop".to_owned(), "Vienna".to_owned())]);
+/// let payload = Payload { expiration_seconds: 1_800, metadata, ..Payload::default() };
+/// # assert!(payload.check().is_ok());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
     /// Where the visitor is.
@@ -96,6 +127,13 @@ impl Default for Payload {
 }
 
 /// Where the visitor is.
+///
+/// ```
+/// use guestpass::genesys::{Channel, Payload};
+///
+/// // Pages within an app.
+/// let payload = Payload { channel: Channel::Mobile, ..Payload::default() };
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Channel {
     /// A browser.
@@ -108,6 +146,21 @@ pub enum Channel {
 }
 
 /// Why there can be no provider.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use guestpass::clock::SystemClock;
+/// use guestpass::genesys::{Config, Error, Rest};
+/// use guestpass::random::SystemRandom;
+/// # use guestpass::secret::SecretText;
+/// # let [api, client_id, organization_id] = ["api.mypurecloud.ie", "id", "organization"].map(str::to_owned);
+/// # let client_secret = SecretText::new("secret".to_owned());
+///
+/// let config = Config::new(api, client_id, client_secret, organization_id); // without https://
+/// let error = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom)).unwrap_err();
+/// assert!(matches!(error, Error::Address { .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -125,6 +178,13 @@ pub enum Error {
 }
 
 /// Which of Genesys' rules a session request would break.
+///
+/// ```
+/// use guestpass::genesys::Payload;
+///
+/// let error = Payload { expiration_seconds: 60, ..Payload::default() }.check().unwrap_err();
+/// assert_eq!(error.to_string(), "a session cannot last 60 s: Genesys takes 300 to 86400 s");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadError {
@@ -145,6 +205,13 @@ pub enum PayloadError {
 impl Payload {
     /// Whether Genesys would take it.
     ///
+    /// ```
+    /// use guestpass::genesys::{Payload, PayloadError};
+    ///
+    /// let payload = Payload { expiration_seconds: 60, ..Payload::default() };
+    /// assert_eq!(payload.check(), Err(PayloadError::Expiration { seconds: 60 }));
+    /// ```
+    ///
     /// # Errors
     ///
     /// The first of Genesys' rules that it breaks.
@@ -160,6 +227,7 @@ impl Payload {
 }
 
 /// How many bytes of UTF-8 the metadata has as JSON, which is what [`METADATA_LIMIT`] limits.
+#[doc(hidden)]
 #[must_use]
 pub fn metadata_size(metadata: &BTreeMap<String, String>) -> usize {
     serde_json::to_string(metadata).expect("a map of text to text always makes JSON").len()
@@ -170,6 +238,7 @@ pub fn metadata_size(metadata: &BTreeMap<String, String>) -> usize {
 /// # Errors
 ///
 /// It is empty, or a dot segment.
+#[doc(hidden)]
 pub fn check_organization_id(id: &str) -> Result<(), PayloadError> {
     match id {
         "" | "." | ".." => Err(PayloadError::Organization(id.to_owned())),
@@ -177,6 +246,7 @@ pub fn check_organization_id(id: &str) -> Result<(), PayloadError> {
     }
 }
 
+#[doc(hidden)]
 impl Channel {
     /// The word for it on the wire and in `proxy.toml`.
     #[must_use]
@@ -201,6 +271,16 @@ const OUTSIDE_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').r
 impl Config {
     /// What is right for most: the client's credentials in the form, and the default for everything else. `base_url` is
     /// the region's API: `https://api.mypurecloud.com` or `https://api.mypurecloud.ie`.
+    ///
+    /// ```
+    /// use guestpass::genesys::Config;
+    /// # use guestpass::secret::SecretText;
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let client_secret = SecretText::new("secret".to_owned());
+    ///
+    /// let config = Config::new(api, client_id, client_secret, organization_id);
+    /// assert_eq!(config.token_url, "https://api.mypurecloud.ie/oauth/token");
+    /// ```
     #[must_use]
     pub fn new(base_url: String, client_id: String, client_secret: SecretText, organization_id: String) -> Self {
         Self {

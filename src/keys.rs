@@ -8,9 +8,17 @@ mod keeper;
 mod error;
 
 pub use self::error::{Error, KeyProblem};
-pub use self::file::{change, create, parse, read};
-pub use self::keeper::{Change, Keeper, Looked, SharedRecord};
-pub use self::record::{KeyRecord, LONGEST_SESSION, RingRecord, State};
+pub use self::file::create;
+pub use self::keeper::{Change, Keeper, Looked};
+pub use self::record::RingRecord;
+
+#[doc(hidden)]
+pub use self::file::{change, parse, read};
+#[doc(hidden)]
+pub use self::keeper::SharedRecord;
+#[doc(hidden)]
+pub use self::record::{KeyRecord, LONGEST_SESSION, State};
+#[doc(hidden)]
 pub use self::wire::text;
 
 use std::path::PathBuf;
@@ -20,6 +28,18 @@ use crate::cookie::{Key, KeyRing};
 use crate::secret::SecretBytes;
 
 /// Where the keys stand.
+///
+/// ```
+/// use std::path::PathBuf;
+///
+/// use guestpass::keys::Source;
+/// use guestpass::secret::SecretBytes;
+///
+/// # let (new, old) = (SecretBytes::new(vec![1; 32]), SecretBytes::new(vec![2; 32]));
+/// // Two secrets while the first is still new, or a file that looks after itself.
+/// let by_hand = Source::Secret { current: new, previous: Some(old) };
+/// let by_file = Source::File(PathBuf::from("/var/lib/shop/keys.toml"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A ring of one, and perhaps the one before it.
@@ -34,6 +54,20 @@ pub enum Source {
 }
 
 /// Where the keys stand, and how those of a ring file are rotated.
+///
+/// ```
+/// use std::path::PathBuf;
+/// use std::time::Duration;
+///
+/// use guestpass::keys::{Config, Source};
+///
+/// // Each month, and the replicas have an hour to read it.
+/// let config = Config {
+///     source: Source::File(PathBuf::from("/var/lib/shop/keys.toml")),
+///     rotate_every: Some(Duration::from_secs(30 * 86_400)),
+///     stage_for: Duration::from_secs(3_600),
+/// };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where they stand.
@@ -54,6 +88,18 @@ impl Config {
 
 /// Reads the keys.
 ///
+/// ```
+/// use guestpass::gate::GateLayer;
+/// use guestpass::keys::{self, Source};
+/// use guestpass::session::MadeUp;
+/// # use guestpass::secret::SecretBytes;
+///
+/// # let current = SecretBytes::new(vec![7; 32]);
+/// let ring = keys::load(&Source::Secret { current, previous: None })?;
+/// let gate = GateLayer::new(ring, MadeUp::default());
+/// # Ok::<(), keys::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// When there are none that can be used, as [`Error`] says. Never is one made up instead: it would log every visitor
@@ -70,6 +116,7 @@ pub fn load(source: &Source) -> Result<KeyRing, Error> {
 /// # Errors
 ///
 /// As [`load`].
+#[doc(hidden)]
 pub fn load_all(source: &Source) -> Result<Vec<Key>, Error> {
     match source {
         Source::Secret { current, previous } => Ok(from_secrets(current, previous.as_ref())?.keys().cloned().collect()),

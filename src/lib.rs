@@ -85,8 +85,10 @@ pub mod server;
 pub mod tls;
 #[cfg(feature = "proxy")]
 pub mod pipeline;
+#[doc(hidden)]
 pub mod context;
 pub mod routes;
+#[doc(hidden)]
 pub mod hygiene;
 pub mod gate;
 pub mod cookie;
@@ -113,9 +115,11 @@ pub mod policy;
 pub mod secret;
 pub mod clock;
 #[cfg(feature = "ring-file")]
+#[doc(hidden)]
 pub mod fingerprint;
 pub mod random;
 #[cfg(feature = "rest")]
+#[doc(hidden)]
 pub mod backoff;
 #[cfg(feature = "proxy")]
 pub mod body;

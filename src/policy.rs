@@ -5,6 +5,14 @@
 use std::fmt;
 
 /// How much a session matters on a route, from nothing to everything.
+///
+/// ```
+/// use guestpass::policy::Policy;
+///
+/// // From nothing to everything, so that the stricter of two is the greater.
+/// assert_eq!(Policy::Issue.max(Policy::Require), Policy::Require);
+/// assert_eq!(Policy::default(), Policy::Issue);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Policy {
     /// The site without us: nothing is minted, checked or told.
@@ -18,6 +26,12 @@ pub enum Policy {
 
 impl Policy {
     /// The word for it in `proxy.toml` and in the access log.
+    ///
+    /// ```
+    /// use guestpass::policy::Policy;
+    ///
+    /// assert_eq!(Policy::Require.as_str(), "require");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,6 +50,13 @@ impl fmt::Display for Policy {
 
 /// What `require` does with a visit that has no session. It applies to Absent, Expired and Outdated alone: a cookie
 /// that is forged or malformed is refused whatever stands here.
+///
+/// ```
+/// use guestpass::policy::{OnMissing, Policy, Rules};
+///
+/// // Whoever opens the chat by a bookmark gets a session there and then; its scripts never do.
+/// let chat = Rules { on_missing: OnMissing::Issue, ..Rules::of(Policy::Require) };
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnMissing {
     /// 401.
@@ -48,6 +69,13 @@ pub enum OnMissing {
 }
 
 /// What happens to a visit that should have got a session when none could be minted.
+///
+/// ```
+/// use guestpass::policy::{OnMintFailure, Policy, Rules};
+///
+/// // A page that makes no sense without a session says so when there is none to be had.
+/// let chat = Rules { on_mint_failure: OnMintFailure::Refuse, ..Rules::of(Policy::Issue) };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnMintFailure {
     /// The site stays up: no identity, no cookie.
@@ -83,6 +111,13 @@ pub struct Rules {
 impl Rules {
     /// The rules of a policy where the operator said nothing else: `issue` stays up when Genesys does not, `require`
     /// refuses.
+    ///
+    /// ```
+    /// use guestpass::policy::{OnMintFailure, Policy, Rules};
+    ///
+    /// assert_eq!(Rules::of(Policy::Issue).on_mint_failure, OnMintFailure::Pass);
+    /// assert_eq!(Rules::of(Policy::Require).on_mint_failure, OnMintFailure::Refuse);
+    /// ```
     #[must_use]
     pub const fn of(policy: Policy) -> Self {
         let on_mint_failure = match policy {
@@ -93,6 +128,7 @@ impl Rules {
     }
 
     /// Which of two turn more away: what is in shadow turns nobody away, and so is no stricter than `issue`.
+    #[doc(hidden)]
     #[must_use]
     pub fn strictness(&self) -> impl Ord + use<> {
         let holds = if self.shadow { self.policy.min(Policy::Issue) } else { self.policy };

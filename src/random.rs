@@ -7,16 +7,57 @@ use rand::rngs::SysRng;
 use rand::{Rng, TryRng};
 
 /// A source of random bytes that nobody can predict.
+///
+/// ```
+/// use guestpass::random::Random;
+///
+/// /// The same at each run: for tests that look at what was written.
+/// #[derive(Debug)]
+/// struct Sevens;
+///
+/// impl Random for Sevens {
+///     fn fill(&self, bytes: &mut [u8]) {
+///         bytes.fill(7);
+///     }
+/// }
+/// # assert_eq!(Sevens.unit(), Sevens.unit());
+/// ```
 pub trait Random: fmt::Debug + Send + Sync {
     /// Fills `bytes`.
+    ///
+    /// ```
+    /// use guestpass::random::{Random, SystemRandom};
+    ///
+    /// let mut secret = [0; 32];
+    /// SystemRandom.fill(&mut secret);
+    /// # assert_ne!(secret, [0; 32]);
+    /// ```
     fn fill(&self, bytes: &mut [u8]);
 
     /// Fills `bytes` with what must never come twice, such as the nonce of a seal.
+    ///
+    /// ```
+    /// use guestpass::random::{Random, SystemRandom};
+    ///
+    /// let mut nonce = [0; 12];
+    /// SystemRandom.nonce(&mut nonce);
+    /// # assert_ne!(nonce, [0; 12]);
+    /// ```
     fn nonce(&self, bytes: &mut [u8]) {
         self.fill(bytes);
     }
 
     /// A number from 0 up to, but not including, 1.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::random::{Random, SystemRandom};
+    ///
+    /// // Somewhere within the next minute, so that a thousand replicas do not ask at once.
+    /// let wait = Duration::from_secs(60).mul_f64(SystemRandom.unit());
+    /// assert!(wait < Duration::from_secs(60));
+    /// ```
     fn unit(&self) -> f64 {
         let mut bytes = [0; 8];
         self.fill(&mut bytes);
@@ -40,6 +81,17 @@ impl<R: Random + ?Sized> Random for Arc<R> {
 }
 
 /// The thread's generator (ChaCha), seeded by the operating system; for nonces the operating system itself.
+///
+/// ```
+/// use guestpass::gate::GateLayer;
+/// use guestpass::random::SystemRandom;
+/// # use guestpass::{cookie::Key, secret::SecretBytes, session::MadeUp};
+///
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// // What a gate has anyway.
+/// let gate = GateLayer::builder(key, MadeUp::default()).random(SystemRandom).build();
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct SystemRandom;
 

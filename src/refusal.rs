@@ -20,6 +20,16 @@ use self::wire::Problem;
 use crate::context::{Misaddressed, Rule};
 
 /// Why a request goes no further. The name of a code is part of the interface: it never changes its meaning.
+///
+/// ```
+/// use guestpass::gate::{Action, Outcome};
+/// use guestpass::refusal::Code;
+///
+/// fn is_worth_an_alarm(outcome: &Outcome) -> bool {
+///     matches!(outcome.action, Action::Refuse(Code::SessionUnavailable | Code::Internal))
+/// }
+/// # assert!(!is_worth_an_alarm(&Outcome::default()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Code {
@@ -99,18 +109,36 @@ impl Code {
     ];
 
     /// The stable word for it.
+    ///
+    /// ```
+    /// use guestpass::refusal::Code;
+    ///
+    /// assert_eq!(Code::SessionRequired.as_str(), "session_required");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.facts().0
     }
 
     /// The status it is answered with.
+    ///
+    /// ```
+    /// use guestpass::refusal::Code;
+    ///
+    /// assert_eq!(Code::SessionRequired.status(), 401);
+    /// ```
     #[must_use]
     pub const fn status(self) -> StatusCode {
         self.facts().1
     }
 
     /// One line for a person.
+    ///
+    /// ```
+    /// use guestpass::refusal::Code;
+    ///
+    /// assert_eq!(Code::SessionRequired.title(), "This page needs a session");
+    /// ```
     #[must_use]
     pub const fn title(self) -> &'static str {
         self.facts().2
@@ -169,6 +197,17 @@ impl Code {
 }
 
 /// One refusal.
+///
+/// ```
+/// use guestpass::refusal::Refusal;
+///
+/// // The gate's own answers carry it, for a log of one's own.
+/// fn why<B>(response: &http::Response<B>) -> Option<String> {
+///     let refusal = response.extensions().get::<Refusal>()?;
+///     Some(format!("{}: {}", refusal.code.as_str(), refusal.reason))
+/// }
+/// # assert_eq!(why(&http::Response::new(())), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What the client is told.
@@ -183,6 +222,8 @@ pub struct Refusal {
     pub closes: bool,
 }
 
+/// Saying no is the proxy's and the gate's business.
+#[doc(hidden)]
 impl Refusal {
     /// A refusal under a rule.
     #[must_use]
@@ -230,6 +271,7 @@ impl From<Rule> for Refusal {
 }
 
 /// Whom a refusal is told: kept from the request's head, since the request itself may be gone by then.
+#[doc(hidden)]
 #[derive(Clone, Debug, Default)]
 pub struct Addressee {
     /// Whether a page will be looked at by a person.
@@ -266,12 +308,20 @@ pub struct Renderer {
 
 impl Renderer {
     /// `page` replaces the built-in page. `{status}`, `{title}`, `{code}` and `{request_id}` in it are filled in.
+    ///
+    /// ```
+    /// use guestpass::refusal::Renderer;
+    ///
+    /// let page = "<!doctype html><title>{title}</title><p>{title}. Please quote {request_id}.</p>";
+    /// let renderer = Renderer::new(Some(page.to_owned()));
+    /// ```
     #[must_use]
     pub fn new(page: Option<String>) -> Self {
         Self { page: page.map(Into::into) }
     }
 
     /// The response. The refusal itself travels in its extensions, for whoever writes down what happened.
+    #[doc(hidden)]
     #[must_use]
     pub fn render(&self, refusal: &Refusal, to: &Addressee) -> Response<Full<Bytes>> {
         let (content_type, body) = if to.prefers_html {
@@ -339,6 +389,7 @@ fn whole_seconds_up(wait: Duration) -> u64 {
 
 /// RFC 9110, section 12.5.1, as far as this choice needs it: the better quality of the two wins, and JSON wins a tie,
 /// since only a browser asks for HTML by name.
+#[doc(hidden)]
 #[must_use]
 pub fn prefers_html(headers: &HeaderMap) -> bool {
     let (mut html, mut json) = (0.0_f32, 0.0_f32);

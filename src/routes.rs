@@ -5,9 +5,15 @@ mod readings;
 mod pattern;
 mod own;
 
+pub use self::pattern::{PathPattern, PatternError};
+
+#[doc(hidden)]
 pub use self::own::OwnPrefix;
-pub use self::pattern::{HostPattern, PathPattern, PatternError};
+#[doc(hidden)]
+pub use self::pattern::HostPattern;
+#[doc(hidden)]
 pub use self::readings::Rule;
+#[doc(hidden)]
 pub use self::table::{Read, Table, Unroutable};
 
 use std::sync::Arc;
@@ -17,6 +23,7 @@ use http::{HeaderMap, Method};
 use crate::policy::Rules;
 
 /// One route as configured.
+#[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// `shop.example`, `*.shop.example` or `*`.
@@ -49,6 +56,7 @@ impl Route {
 }
 
 /// What happens to a path that meets another route once an encoded `/` or `\\` in it is read as a separator.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EncodedSeparators {
     /// It is refused.
@@ -60,6 +68,7 @@ pub enum EncodedSeparators {
 }
 
 /// The route that a request met. Stands in its extensions as `Matched`.
+#[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matched {
     /// The path pattern as configured; `/**` for the implied one.
@@ -75,6 +84,7 @@ pub struct Matched {
 /// The methods that a request's headers ask the site to take instead of the request's own: `X-HTTP-Method`,
 /// `X-HTTP-Method-Override` and `X-Method-Override`, in every spelling that CGI-like interfaces make the same of them,
 /// and in upper case, as the sites that heed them read them. Nothing is allocated where there are none.
+#[doc(hidden)]
 #[must_use]
 pub fn override_methods(headers: &HeaderMap) -> Vec<Method> {
     const NAMES: [&[u8]; 3] = [b"x-http-method", b"x-http-method-override", b"x-method-override"];

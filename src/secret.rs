@@ -22,12 +22,28 @@ pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
 impl SecretBytes {
     /// Takes the bytes over; the caller keeps no copy.
+    ///
+    /// ```
+    /// use guestpass::secret::SecretBytes;
+    ///
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # let path = file.path();
+    /// let secret = SecretBytes::new(std::fs::read(path)?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
     /// The bytes themselves. Each call of this is a place to look at when asking where a secret goes.
+    ///
+    /// ```
+    /// use guestpass::secret::SecretBytes;
+    ///
+    /// let secret = SecretBytes::new(b"swordfish".to_vec());
+    /// assert_eq!(secret.expose().len(), 9);
+    /// ```
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
@@ -62,12 +78,30 @@ pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
     /// Takes the text over; the caller keeps no copy.
+    ///
+    /// ```
+    /// use guestpass::secret::SecretText;
+    ///
+    /// let client_secret = SecretText::new(std::env::var("GENESYS_CLIENT_SECRET").unwrap_or_default());
+    /// ```
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
     /// The text itself. Each call of this is a place to look at when asking where a secret goes.
+    ///
+    /// ```
+    /// use guestpass::secret::SecretText;
+    /// use http::HeaderValue;
+    ///
+    /// fn bearer(token: &SecretText) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    ///     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))?;
+    ///     value.set_sensitive(true);
+    ///     Ok(value)
+    /// }
+    /// # assert_eq!(bearer(&SecretText::new("a".to_owned())).unwrap(), "Bearer a");
+    /// ```
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

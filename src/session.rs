@@ -52,9 +52,29 @@ pub struct Session {
 }
 
 /// What [`Provider::mint`] returns.
+///
+/// ```
+/// use guestpass::session::{MintError, Minting};
+///
+/// // What is known at once needs no waiting.
+/// fn closed() -> Minting<'static> {
+///     Box::pin(async { Err(MintError::Unreachable("the chat opens at eight".to_owned())) })
+/// }
+/// # drop(closed());
+/// ```
 pub type Minting<'a> = Pin<Box<dyn Future<Output = Result<Session, MintError>> + Send + 'a>>;
 
 /// How a visit came by its session.
+///
+/// ```
+/// use guestpass::event::Event;
+/// use guestpass::session::Source;
+///
+/// fn has_waited(event: &Event<'_>) -> bool {
+///     matches!(event, Event::Minted { source: Source::Direct, .. })
+/// }
+/// # assert!(!has_waited(&Event::MintLimited));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// It had been made ahead, or for a visitor who then left: nobody waited for it.
@@ -65,6 +85,12 @@ pub enum Source {
 
 impl Source {
     /// The word for it in logs and metrics.
+    ///
+    /// ```
+    /// use guestpass::session::Source;
+    ///
+    /// assert_eq!([Source::Pool, Source::Direct].map(Source::as_str), ["pool", "direct"]);
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -111,14 +137,59 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// visit, and [`Provider::mint`] only where there is none. It must not wait.
     ///
     /// A provider that keeps nothing in stock need not say anything of it.
+    ///
+    /// ```
+    /// use std::sync::Mutex;
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::session::{MadeUp, Minting, Provider, Session};
+    ///
+    /// /// Sessions that were left over from something else come first.
+    /// #[derive(Debug, Default)]
+    /// struct Thrifty(MadeUp, Mutex<Vec<Session>>);
+    ///
+    /// impl Provider for Thrifty {
+    ///     fn at_hand(&self) -> Option<Session> {
+    ///         self.1.try_lock().ok()?.pop()
+    ///     }
+    ///
+    ///     fn mint(&self, budget: Duration) -> Minting<'_> {
+    ///         self.0.mint(budget)
+    ///     }
+    ///
+    ///     fn organization_id(&self) -> &str {
+    ///         self.0.organization_id()
+    ///     }
+    /// }
+    /// # assert!(Thrifty::default().at_hand().is_none());
+    /// ```
     fn at_hand(&self) -> Option<Session> {
         None
     }
 
     /// Makes one session. It is done or has failed within `budget`, which spans every attempt and wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::session::{MintError, Provider};
+    ///
+    /// /// Before the doors open: whether visitors are going to get sessions.
+    /// async fn rehearse(provider: &dyn Provider) -> Result<(), MintError> {
+    ///     let session = provider.mint(Duration::from_secs(3)).await?;
+    ///     println!("{} lasts until {}", session.id, session.expires_at);
+    ///     Ok(())
+    /// }
+    /// ```
     fn mint(&self, budget: Duration) -> Minting<'_>;
 
     /// The Genesys organization that the sessions belong to: a cookie of another one is Outdated here.
+    ///
+    /// ```
+    /// use guestpass::session::{MadeUp, Provider};
+    ///
+    /// assert_eq!(MadeUp::default().organization_id(), "made-up");
+    /// ```
     fn organization_id(&self) -> &str;
 }
 
@@ -163,6 +234,21 @@ impl<P: Provider + ?Sized> Provider for Arc<P> {
 /// ```
 pub trait Revocations: fmt::Debug + Send + Sync {
     /// Whether this one was. Asked on the request's way, so it must never wait.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    /// use guestpass::session::{Revocations, Session};
+    ///
+    /// /// Everybody has to come anew after the move.
+    /// #[derive(Debug)]
+    /// struct Before(Timestamp);
+    ///
+    /// impl Revocations for Before {
+    ///     fn is_revoked(&self, session: &Session) -> bool {
+    ///         session.issued_at < self.0
+    ///     }
+    /// }
+    /// ```
     fn is_revoked(&self, session: &Session) -> bool;
 }
 
@@ -173,6 +259,7 @@ impl<R: Revocations + ?Sized> Revocations for Arc<R> {
 }
 
 /// Nothing is ever taken back.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoRevocations;
 
@@ -183,6 +270,15 @@ impl Revocations for NoRevocations {
 }
 
 /// Why there is no session.
+///
+/// ```
+/// use guestpass::session::MintError;
+///
+/// fn is_for_the_operator(error: &MintError) -> bool {
+///     matches!(error, MintError::Unauthorized { .. } | MintError::Forbidden { .. } | MintError::InvalidPayload(_))
+/// }
+/// # assert!(!is_for_the_operator(&MintError::Unreachable(String::new())));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MintError {
@@ -261,6 +357,14 @@ pub enum MintError {
 
 impl MintError {
     /// A stable word for logs and metrics.
+    ///
+    /// ```
+    /// use guestpass::session::MintError;
+    ///
+    /// let error = MintError::Unreachable("connection refused".to_owned());
+    /// assert_eq!(error.code(), "unreachable");
+    /// assert_eq!(error.to_string(), "Genesys cannot be reached: connection refused");
+    /// ```
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -280,6 +384,15 @@ impl MintError {
     }
 
     /// When it makes sense to come again, if that is known.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::session::MintError;
+    ///
+    /// let retry_after = Duration::from_secs(7);
+    /// assert_eq!(MintError::RateLimited { retry_after }.retry_after(), Some(retry_after));
+    /// ```
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {

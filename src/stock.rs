@@ -32,6 +32,15 @@ use self::pool::Pool;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How much is made ahead, and how long what is there is kept.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use guestpass::stock::Config;
+///
+/// // As many as come in a busy second, and no older than a minute.
+/// let config = Config { size: 20, max_age: Duration::from_secs(60), per_second: 20 };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Sessions that may be made ahead; 0 makes none.
@@ -44,6 +53,15 @@ pub struct Config {
 }
 
 /// How much there is.
+///
+/// ```
+/// use guestpass::stock::Level;
+///
+/// fn is_used_up(level: Level) -> bool {
+///     level.size > 0 && level.kept == 0
+/// }
+/// # assert!(!is_used_up(Level { kept: 0, under_way: 0, size: 0 }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
     /// Sessions that wait for their visitor, those included that one has left behind.
@@ -87,12 +105,38 @@ pub struct Stock {
 
 impl Stock {
     /// Mints with `provider`, on `runtime`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::clock::SystemClock;
+    /// use guestpass::session::MadeUp;
+    /// use guestpass::stock::{Config, Stock};
+    ///
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// // Nothing is made ahead: what is kept is what visitors have left behind.
+    /// let config = Config { size: 0, max_age: Duration::from_secs(60), per_second: 5 };
+    /// let runtime = tokio::runtime::Handle::current();
+    /// let stock = Stock::new(Arc::new(MadeUp::default()), runtime, Arc::new(SystemClock::new()), config);
+    /// # });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn new(provider: Arc<dyn Provider>, runtime: Handle, clock: Arc<dyn Clock>, config: Config) -> Self {
         Self { provider, runtime, clock, pool: Arc::new(Mutex::new(Pool::new(config))) }
     }
 
     /// How much there is now.
+    ///
+    /// ```
+    /// use guestpass::stock::Stock;
+    ///
+    /// fn line(stock: &Stock) -> String {
+    ///     let level = stock.level();
+    ///     format!("{} of {} sessions, {} under way", level.kept, level.size, level.under_way)
+    /// }
+    /// ```
     #[must_use]
     pub fn level(&self) -> Level {
         self.pool().level()

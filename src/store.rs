@@ -34,6 +34,15 @@ pub const LONGEST_SESSION: Duration = Duration::from_secs(86_400 + 3_600);
 const QUEUE: usize = 1_024;
 
 /// Where what is to be kept is kept.
+///
+/// ```
+/// use std::path::PathBuf;
+///
+/// use guestpass::store::Place;
+///
+/// // A test forgets, and a site does not.
+/// let place = if cfg!(test) { Place::Memory } else { Place::Folder(PathBuf::from("/var/lib/shop")) };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In a folder, which is made if it is missing.
@@ -43,6 +52,16 @@ pub enum Place {
 }
 
 /// What is taken back.
+///
+/// ```
+/// use guestpass::clock::{Clock, SystemClock};
+/// use guestpass::store::{Revocation, RevokeError, Store};
+///
+/// /// After something has leaked.
+/// async fn everybody_out(store: &Store, clock: &SystemClock) -> Result<(), RevokeError> {
+///     store.revoke(Revocation::IssuedBefore(clock.now())).await
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revocation {
     /// One session.
@@ -59,12 +78,29 @@ pub enum Revocation {
 
 impl Revocation {
     /// Takes back a session that one holds.
+    ///
+    /// ```
+    /// use guestpass::session::Session;
+    /// use guestpass::store::{Revocation, RevokeError, Store};
+    ///
+    /// async fn sign_out(store: &Store, session: &Session) -> Result<(), RevokeError> {
+    ///     store.revoke(Revocation::of(session)).await
+    /// }
+    /// ```
     #[must_use]
     pub fn of(session: &Session) -> Self {
         Self::Session { id: session.id.clone(), until: session.expires_at }
     }
 
     /// Until when it must be known.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    /// use guestpass::store::{LONGEST_SESSION, Revocation};
+    ///
+    /// let moment = Timestamp::from_seconds(1_795_357_200);
+    /// assert_eq!(Revocation::IssuedBefore(moment).until(), moment.plus(LONGEST_SESSION));
+    /// ```
     #[must_use]
     pub fn until(&self) -> Timestamp {
         match self {
@@ -75,6 +111,18 @@ impl Revocation {
 }
 
 /// Why there is no store.
+///
+/// ```
+/// use std::path::PathBuf;
+/// use std::sync::Arc;
+///
+/// use guestpass::clock::SystemClock;
+/// use guestpass::store::{OpenError, Place, Store};
+///
+/// let place = Place::Folder(PathBuf::from("/dev/null/none"));
+/// let error = Store::open(&place, Arc::new(SystemClock::new())).unwrap_err();
+/// assert!(matches!(error, OpenError::Unusable { .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -92,6 +140,21 @@ pub enum OpenError {
 }
 
 /// Why something was not taken back.
+///
+/// ```
+/// use guestpass::store::RevokeError;
+/// use http::StatusCode;
+///
+/// /// What somebody is told who wanted to sign out.
+/// fn status(revoked: Result<(), RevokeError>) -> StatusCode {
+///     match revoked {
+///         Ok(()) => StatusCode::NO_CONTENT,
+///         // It must not look as if it had been done.
+///         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+///     }
+/// }
+/// # assert_eq!(status(Err(RevokeError::Busy)), 503);
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RevokeError {
@@ -139,6 +202,18 @@ pub struct Store {
 impl Store {
     /// Reads what is known, and starts the thread that writes and follows.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use guestpass::clock::SystemClock;
+    /// use guestpass::store::{Place, Store};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().to_owned();
+    /// let store = Store::open(&Place::Folder(path), Arc::new(SystemClock::new()))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// When the folder cannot be made, or its journal cannot be read and written.
@@ -152,6 +227,16 @@ impl Store {
     }
 
     /// Takes sessions back. When it returns `Ok`, that is on disk and in force on every core.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    /// use guestpass::store::{Revocation, RevokeError, Store};
+    ///
+    /// /// Of a session that one has by its id alone, `until` is when it would have ended by itself.
+    /// async fn revoke(store: &Store, id: &str, until: Timestamp) -> Result<(), RevokeError> {
+    ///     store.revoke(Revocation::Session { id: id.to_owned(), until }).await
+    /// }
+    /// ```
     ///
     /// # Errors
     ///

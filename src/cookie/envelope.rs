@@ -10,7 +10,7 @@ use crate::session::Session;
 
 use super::claims::Claims;
 use super::flaw::Flaw;
-use super::ring::{Key, KeyId};
+use super::key::{Key, KeyId};
 use super::sealed::Sealed;
 use super::signed::Signed;
 use super::{Protection, sealed, signed};

@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 
 use super::Reading;
-use super::ring::KeyId;
+use super::key::KeyId;
 
 /// What is wrong with one value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

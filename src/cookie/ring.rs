@@ -1,176 +1,13 @@
 //! The keys in memory: which one signs, and which ones are still accepted. Where they come from is
 //! [`crate::keys`]' business.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::secret::SecretBytes;
 
-use super::sealed::Sealer;
-
-/// The fewest bytes that a secret may have: as many as the key that is derived from it (RFC 2104, section 3, advises
-/// against keys shorter than the hash's output).
-pub const SHORTEST_SECRET: usize = 32;
-
-/// The name of a key, as it stands in each cookie: 1 to 16 of `[A-Za-z0-9_-]`. Not secret.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyId {
-    bytes: [u8; Self::LONGEST],
-    length: u8,
-}
-
-impl KeyId {
-    /// Long enough for a date and a number, short enough to be a copy instead of an allocation.
-    const LONGEST: usize = 16;
-
-    /// Reads one; `None` when it has not the form of one.
-    #[must_use]
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        if text.is_empty() || text.len() > Self::LONGEST || !text.iter().all(legal) {
-            return None;
-        }
-        let mut bytes = [0; Self::LONGEST];
-        bytes[..text.len()].copy_from_slice(text);
-        Some(Self { bytes, length: u8::try_from(text.len()).ok()? })
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).expect("parse lets ASCII pass only")
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyId({self})")
-    }
-}
-
-/// A secret that could be guessed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the secret has {length} bytes, and {SHORTEST_SECRET} or more are needed: `openssl rand -base64 32` makes a good one"
-)]
-pub struct ShortSecret {
-    /// How many it has.
-    pub length: usize,
-}
-
-/// One key, ready to sign, to seal, and to read what it has signed or sealed.
-///
-/// ```
-/// use guestpass::cookie::Key;
-/// use guestpass::secret::SecretBytes;
-///
-/// // As in `HMAC_SECRET=$(openssl rand -base64 32)`, the same on every replica.
-/// let secret = "7wk0m3xTnTBSnTk0h1VvTqGh7VCGQ0bJ8wXmFhKpmhY=";
-/// let key = Key::from_secret(&SecretBytes::new(secret.into()))?;
-/// assert_eq!(key.id().as_str().len(), 12);
-/// assert!(Key::from_secret(&SecretBytes::new(b"password".to_vec())).is_err());
-/// # Ok::<(), guestpass::cookie::ShortSecret>(())
-/// ```
-#[derive(Clone)]
-pub struct Key {
-    id: KeyId,
-    /// HMAC with its key already absorbed: a copy of this state costs less than the two blocks of SHA-256 that every
-    /// request would spend on the key again.
-    keyed: Hmac<Sha256>,
-    /// The same for the audit trail's key.
-    audit: Hmac<Sha256>,
-    /// Shared by a key's copies, so that all of them count their seals together.
-    sealer: Arc<Sealer>,
-}
-
-impl Key {
-    /// Derives the signing key, the sealing key and the audit trail's from the secret of a ring entry, so that one secret
-    /// never serves two purposes (RFC 5869, section 3.2: `info` binds the output to its use).
-    #[must_use]
-    pub fn new(id: KeyId, secret: &SecretBytes) -> Self {
-        let hmac =
-            |info| Hmac::new_from_slice(derive(secret, info).as_slice()).expect("HMAC takes a key of any length");
-        let sealer = Arc::new(Sealer::new(&derive(secret, b"guestpass v1 seal")));
-        Self { id, keyed: hmac(b"guestpass v1 sign"), audit: hmac(b"guestpass v1 audit"), sealer }
-    }
-
-    /// The key of a secret by itself, as guestpass makes it of `HMAC_SECRET`. Its id depends on the secret, so that a
-    /// changed secret makes old cookies Outdated instead of Forged.
-    ///
-    /// # Errors
-    ///
-    /// When the secret is shorter than [`SHORTEST_SECRET`].
-    pub fn from_secret(secret: &SecretBytes) -> Result<Self, ShortSecret> {
-        match secret.expose().len() {
-            length if length < SHORTEST_SECRET => Err(ShortSecret { length }),
-            _ => Ok(Self::new(secret_id(secret), secret)),
-        }
-    }
-
-    /// Its name.
-    #[must_use]
-    pub const fn id(&self) -> KeyId {
-        self.id
-    }
-
-    /// HMAC-SHA256 over `parts`, one behind the other, under the key that is for the audit trail alone.
-    #[must_use]
-    pub fn audit_tag(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = self.audit.clone();
-        parts.iter().for_each(|part| mac.update(part));
-        mac.finalize().into_bytes().into()
-    }
-
-    /// A fresh authenticator under this key.
-    pub(super) fn authenticator(&self) -> impl Mac + use<> {
-        self.keyed.clone()
-    }
-
-    /// What seals under this key.
-    pub(super) fn sealer(&self) -> &Sealer {
-        &self.sealer
-    }
-
-    /// How many cookies this process has sealed with it since it first read the key.
-    #[must_use]
-    pub fn seals(&self) -> u64 {
-        self.sealer.seals()
-    }
-}
-
-/// `env-` and 8 hexadecimal digits.
-fn secret_id(secret: &SecretBytes) -> KeyId {
-    let digest = Sha256::new().chain_update(b"guestpass kid").chain_update(secret.expose()).finalize();
-    let id = format!("env-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
-    KeyId::parse(id.as_bytes()).expect("twelve letters, digits and a hyphen")
-}
-
-fn derive(secret: &SecretBytes, info: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut key = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(None, secret.expose())
-        .expand(info, key.as_mut_slice())
-        .expect("32 bytes are less than the 8160 that HKDF-SHA256 can give");
-    key
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({}, …)", self.id)
-    }
-}
+use super::key::{Key, KeyId};
 
 /// The keys that are in use: at each moment exactly one signs, and each verifies.
 ///
@@ -200,12 +37,33 @@ struct Next {
 }
 
 /// Two keys of a ring have the same id, so that a cookie would not say which one signed it.
+///
+/// ```
+/// use guestpass::cookie::{Key, KeyRing, RepeatedId};
+/// # use guestpass::secret::SecretBytes;
+/// # let [secret, old_secret] = [1, 2].map(|fill| SecretBytes::new(vec![fill; 32]));
+///
+/// let key = Key::from_secret(&secret)?;
+/// let ring = KeyRing::new(key.clone(), vec![key.clone()]);
+/// assert_eq!(ring.unwrap_err(), RepeatedId(key.id()));
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("two keys have the id {0}")]
 pub struct RepeatedId(pub KeyId);
 
 impl KeyRing {
     /// A ring that signs with `signing` and accepts what any of them has signed.
+    ///
+    /// ```
+    /// use guestpass::cookie::{Key, KeyRing};
+    /// # use guestpass::secret::SecretBytes;
+    /// # let [secret, old_secret] = [1, 2].map(|fill| SecretBytes::new(vec![fill; 32]));
+    ///
+    /// // The secret was changed: cookies of the old one are still good.
+    /// let ring = KeyRing::new(Key::from_secret(&secret)?, vec![Key::from_secret(&old_secret)?])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -216,6 +74,19 @@ impl KeyRing {
 
     /// The same ring, in which `next` verifies at once and takes the signing over at `signs_from`. It does so by the
     /// clock alone, so that every replica that has read the ring switches in the same moment.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    /// use guestpass::cookie::{Key, KeyRing};
+    /// # use guestpass::secret::SecretBytes;
+    /// # let [secret, old_secret] = [1, 2].map(|fill| SecretBytes::new(vec![fill; 32]));
+    ///
+    /// let (key, next) = (Key::from_secret(&old_secret)?, Key::from_secret(&secret)?);
+    /// let midnight = Timestamp::from_rfc3339("2026-11-23T00:00:00Z").ok_or("no moment")?;
+    /// let ring = KeyRing::from(key).followed_by(next.clone(), midnight)?;
+    /// assert_eq!(ring.signing(midnight).id(), next.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -229,8 +100,8 @@ impl KeyRing {
     fn after(mut self, before: &Self) -> Self {
         let next = self.next.as_mut().map(|next| &mut next.key);
         for key in std::iter::once(&mut self.signing).chain(next).chain(&mut self.verifying) {
-            if let Some(before) = before.find(key.id) {
-                key.sealer = Arc::new(key.sealer.after(&before.sealer));
+            if let Some(before) = before.find(key.id()) {
+                key.counting_on(before);
             }
         }
         self
@@ -245,6 +116,17 @@ impl KeyRing {
     }
 
     /// The key that signs at `now`.
+    ///
+    /// ```
+    /// use guestpass::clock::{Clock, SystemClock};
+    /// use guestpass::cookie::{Key, KeyRing};
+    /// # use guestpass::secret::SecretBytes;
+    ///
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// let ring = KeyRing::from(key.clone());
+    /// assert_eq!(ring.signing(SystemClock::new().now()).id(), key.id());
+    /// # Ok::<(), guestpass::cookie::ShortSecret>(())
+    /// ```
     #[must_use]
     pub fn signing(&self, now: Timestamp) -> &Key {
         match &self.next {
@@ -254,30 +136,73 @@ impl KeyRing {
     }
 
     /// All keys.
+    ///
+    /// ```
+    /// use guestpass::cookie::KeyRing;
+    ///
+    /// fn ids(ring: &KeyRing) -> Vec<String> {
+    ///     ring.keys().map(|key| key.id().to_string()).collect()
+    /// }
+    /// ```
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         std::iter::once(&self.signing).chain(self.next.as_ref().map(|next| &next.key)).chain(&self.verifying)
     }
 
     /// The key of that name.
+    ///
+    /// ```
+    /// use guestpass::cookie::{KeyId, KeyRing};
+    ///
+    /// fn is_still_accepted(ring: &KeyRing, id: KeyId) -> bool {
+    ///     ring.find(id).is_some()
+    /// }
+    /// ```
     #[must_use]
     pub fn find(&self, id: KeyId) -> Option<&Key> {
-        self.keys().find(|key| key.id == id)
+        self.keys().find(|key| key.id() == id)
     }
 }
 
 /// The one ring of a process, which may be exchanged while requests are read: they never wait for it, and each sees a
 /// whole ring, the old one or the new one.
+///
+/// ```
+/// use guestpass::cookie::{Key, SharedRing};
+/// use guestpass::gate::GateLayer;
+/// use guestpass::session::MadeUp;
+/// # use guestpass::secret::SecretBytes;
+/// # let [secret, old_secret] = [1, 2].map(|fill| SecretBytes::new(vec![fill; 32]));
+///
+/// let ring = SharedRing::from(Key::from_secret(&old_secret)?);
+/// let gate = GateLayer::new(ring.clone(), MadeUp::default());
+/// // Some day, while visitors come and go. Those of before are strangers then.
+/// ring.replace(Key::from_secret(&secret)?.into());
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SharedRing(Arc<ArcSwap<KeyRing>>);
 
 impl SharedRing {
     /// From now on every holder of this ring reads and signs with `ring`.
+    ///
+    /// ```
+    /// use guestpass::cookie::{Key, KeyRing, SharedRing};
+    /// # use guestpass::secret::SecretBytes;
+    /// # let [secret, old_secret] = [1, 2].map(|fill| SecretBytes::new(vec![fill; 32]));
+    ///
+    /// let (key, old) = (Key::from_secret(&secret)?, Key::from_secret(&old_secret)?);
+    /// let shared = SharedRing::from(old.clone());
+    /// // Nobody notices: what the old key has signed is still good.
+    /// shared.replace(KeyRing::new(key, vec![old])?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn replace(&self, ring: KeyRing) {
         let ring = ring.after(&self.0.load());
         self.0.store(Arc::new(ring));
     }
 
     /// The ring of this moment, to be held for one reading and no longer.
+    #[doc(hidden)]
     #[must_use]
     pub fn load(&self) -> Guard<Arc<KeyRing>> {
         self.0.load()
@@ -311,9 +236,12 @@ impl From<Arc<KeyRing>> for SharedRing {
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
     use crate::cookie::sealed;
     use crate::random::SystemRandom;
+    use crate::secret::SecretBytes;
 
     fn key(id: &str) -> Key {
         Key::new(KeyId::parse(id.as_bytes()).unwrap(), &SecretBytes::new(vec![7; 32]))
@@ -321,15 +249,6 @@ mod tests {
 
     fn moment(seconds: u64) -> Timestamp {
         Timestamp::from_seconds(seconds)
-    }
-
-    #[test]
-    fn key_ids_have_one_to_sixteen_plain_characters() {
-        assert_eq!(KeyId::parse(b"k2026-A_").unwrap().as_str(), "k2026-A_");
-        assert!(KeyId::parse(b"0123456789abcdef").is_some());
-        for text in ["", "0123456789abcdefg", "a.b", "a b", "ä", "a\0"] {
-            assert_eq!(KeyId::parse(text.as_bytes()), None, "{text:?}");
-        }
     }
 
     #[test]
@@ -378,10 +297,5 @@ mod tests {
         let counts =
             |ring: &KeyRing| -> Vec<_> { ring.keys().map(|key| (key.id().to_string(), key.seals())).collect() };
         assert_eq!(counts(&new), [("b", 1), ("c", 1), ("a", 3)].map(|(id, seals)| (id.to_owned(), seals)));
-    }
-
-    #[test]
-    fn a_key_never_shows_its_material() {
-        assert_eq!(format!("{:?}", key("a")), "Key(a, …)");
     }
 }

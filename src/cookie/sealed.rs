@@ -17,7 +17,7 @@ use crate::random::Random;
 
 use super::claims::Claims;
 use super::flaw::Flaw;
-use super::ring::{Key, KeyId};
+use super::key::{Key, KeyId};
 
 pub(super) const VERSION: &str = "e1";
 

@@ -22,6 +22,23 @@ const LIMIT: usize = 4096;
 const LAST_DATE: u64 = 253_402_300_799;
 
 /// Why a session is not written into a cookie.
+///
+/// ```
+/// use guestpass::cookie::{Jar, Unwritable};
+/// # use guestpass::{clock::Timestamp, session::Session};
+///
+/// fn cookie(jar: &Jar, session: &Session, now: Timestamp) -> Option<http::HeaderValue> {
+///     match jar.write(session, "shop.example", now) {
+///         Ok(cookies) => Some(cookies.session),
+///         // Nothing is wrong: it was in stock for too long.
+///         Err(Unwritable::TooShort { .. }) => None,
+///         Err(error @ Unwritable::TooLarge { .. }) => {
+///             tracing::error!(%error, "the token has grown");
+///             None
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritable {
     /// Browsers would drop it.

@@ -10,7 +10,7 @@ use hmac::Mac;
 
 use super::claims::Claims;
 use super::flaw::Flaw;
-use super::ring::{Key, KeyId};
+use super::key::{Key, KeyId};
 
 pub(super) const VERSION: &str = "v1";
 

@@ -2,9 +2,19 @@
 
 use crate::session::Session;
 
-use super::ring::KeyId;
+use super::key::KeyId;
 
 /// What a request's session cookies amount to.
+///
+/// ```
+/// use guestpass::cookie::Reading;
+/// use guestpass::gate::Outcome;
+///
+/// fn is_suspicious(outcome: &Outcome) -> bool {
+///     matches!(outcome.reading, Reading::Forged | Reading::Malformed | Reading::Conflict)
+/// }
+/// # assert!(!is_suspicious(&Outcome::default()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reading {
     /// One good session.
@@ -27,6 +37,12 @@ pub enum Reading {
 
 impl Reading {
     /// The word for it in logs and metrics.
+    ///
+    /// ```
+    /// use guestpass::cookie::Reading;
+    ///
+    /// assert_eq!(Reading::Expired.as_str(), "expired");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +73,18 @@ impl Reading {
 }
 
 /// What a request's cookies amount to, and the session that they carry.
+///
+/// ```
+/// use guestpass::cookie::{Reading, Verdict};
+///
+/// fn greeting(verdict: &Verdict) -> String {
+///     match (verdict.session(), verdict.reading()) {
+///         (Some(session), _) => format!("Welcome back, {}.", session.id),
+///         (None, Reading::Expired) => "It has been a while.".to_owned(),
+///         (None, _) => "Welcome.".to_owned(),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub(super) reading: Reading,
@@ -66,18 +94,51 @@ pub struct Verdict {
 
 impl Verdict {
     /// How the cookies are read.
+    ///
+    /// ```
+    /// use guestpass::clock::{Clock, SystemClock};
+    /// use guestpass::cookie::Reading;
+    /// # use std::sync::Arc;
+    /// # use guestpass::cookie::{Config, Jar, Key};
+    /// # use guestpass::{random::SystemRandom, secret::SecretBytes};
+    /// #
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// # let jar = Jar::new(Config::default(), key, "organization".to_owned(), Arc::new(SystemRandom));
+    ///
+    /// let request = http::Request::get("/").body(())?; // without any cookie
+    /// assert_eq!(jar.read(request.headers(), SystemClock::new().now()).reading(), Reading::Absent);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn reading(&self) -> Reading {
         self.reading
     }
 
     /// The visitor's session: there exactly when the reading is [`Reading::Valid`].
+    ///
+    /// ```
+    /// use guestpass::cookie::Verdict;
+    ///
+    /// fn id(verdict: &Verdict) -> &str {
+    ///     verdict.session().map_or("nobody", |session| &session.id)
+    /// }
+    /// ```
     #[must_use]
     pub const fn session(&self) -> Option<&Session> {
         self.session.as_ref()
     }
 
     /// The session, to keep.
+    ///
+    /// ```
+    /// use guestpass::clock::Timestamp;
+    /// use guestpass::cookie::Jar;
+    /// use guestpass::session::Session;
+    ///
+    /// fn visitor(jar: &Jar, headers: &http::HeaderMap, now: Timestamp) -> Option<Session> {
+    ///     jar.read(headers, now).into_session()
+    /// }
+    /// ```
     #[must_use]
     pub fn into_session(self) -> Option<Session> {
         self.session
@@ -85,12 +146,14 @@ impl Verdict {
 
     /// The key of the ring that the deciding cookie names. A name that is not in the ring is the client's own text and
     /// is not repeated.
+    #[doc(hidden)]
     #[must_use]
     pub const fn key_id(&self) -> Option<KeyId> {
         self.key_id
     }
 
     /// Whether a key of ours vouches for the deciding cookie, whatever else is wrong with it.
+    #[doc(hidden)]
     #[must_use]
     pub const fn is_authentic(&self) -> bool {
         match self.reading {

@@ -16,6 +16,19 @@ type Boxed<R, E> = Pin<Box<dyn Future<Output = Result<Response<Either<R, Full<By
 
 pin_project! {
     /// A request on its way through the gate.
+    ///
+    /// ```
+    /// use guestpass::gate::GateFuture;
+    /// use http::{Response, StatusCode};
+    ///
+    /// /// What a middleware around the gate sees of an answer.
+    /// async fn status<F, R, E>(answer: GateFuture<F, R, E>) -> Result<StatusCode, E>
+    /// where
+    ///     F: Future<Output = Result<Response<R>, E>>,
+    /// {
+    ///     Ok(answer.await?.status())
+    /// }
+    /// ```
     pub struct GateFuture<F, R, E> {
         #[pin]
         way: Way<F, R, E>,

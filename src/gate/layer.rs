@@ -61,29 +61,88 @@ impl GateLayer {
     ///
     /// `keys` is a [`Key`](crate::cookie::Key), a [`KeyRing`](crate::cookie::KeyRing), or a [`SharedRing`] that may be
     /// exchanged later; sessions come from `provider`.
+    ///
+    /// ```
+    /// use guestpass::cookie::Key;
+    /// use guestpass::gate::GateLayer;
+    /// use guestpass::secret::SecretBytes;
+    /// use guestpass::session::MadeUp;
+    ///
+    /// # let secret = SecretBytes::new(vec![7; 32]);
+    /// let gate = GateLayer::new(Key::from_secret(&secret)?, MadeUp::default());
+    /// # Ok::<(), guestpass::cookie::ShortSecret>(())
+    /// ```
     #[must_use]
     pub fn new(keys: impl Into<SharedRing>, provider: impl Provider + 'static) -> Self {
         Self::builder(keys, provider).build()
     }
 
     /// The same, with more to say before it stands.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::gate::GateLayer;
+    /// # use guestpass::{cookie::Key, secret::SecretBytes, session::MadeUp};
+    ///
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// let gate = GateLayer::builder(key, MadeUp::default()).mint_timeout(Duration::from_secs(1)).build();
+    /// # Ok::<(), guestpass::cookie::ShortSecret>(())
+    /// ```
     pub fn builder(keys: impl Into<SharedRing>, provider: impl Provider + 'static) -> GateBuilder {
         GateBuilder::new(keys.into(), Arc::new(provider))
     }
 
     /// Wears a gate that is there already. Several layers may share one, and with it its limits.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use guestpass::gate::GateLayer;
+    /// use guestpass::policy::Policy;
+    /// # use guestpass::{cookie::Key, secret::SecretBytes, session::MadeUp};
+    ///
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// let site = GateLayer::new(key, MadeUp::default());
+    /// // For another router of the same program.
+    /// let account = GateLayer::of(Arc::clone(site.gate())).with(Policy::Require);
+    /// # Ok::<(), guestpass::cookie::ShortSecret>(())
+    /// ```
     #[must_use]
     pub fn of(gate: Arc<Gate>) -> Self {
         Self { gate, guard: Arc::default() }
     }
 
     /// The gate itself.
+    ///
+    /// ```
+    /// use guestpass::gate::GateLayer;
+    /// use http::Response;
+    /// # use guestpass::{cookie::Key, secret::SecretBytes, session::MadeUp};
+    ///
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// let layer = GateLayer::new(key, MadeUp::default());
+    /// let mut goodbye = Response::new("Goodbye.\n");
+    /// layer.gate().expire_cookies(goodbye.headers_mut(), "shop.example");
+    /// # Ok::<(), guestpass::cookie::ShortSecret>(())
+    /// ```
     #[must_use]
     pub const fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
     /// The same gate, asking this of every request that no path of [`GateLayer::on`] speaks for.
+    ///
+    /// ```
+    /// use guestpass::gate::GateLayer;
+    /// use guestpass::policy::Policy;
+    /// # use guestpass::{cookie::Key, secret::SecretBytes, session::MadeUp};
+    ///
+    /// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+    /// let gate = GateLayer::new(key, MadeUp::default());
+    /// let account = gate.clone().with(Policy::Require);
+    /// # Ok::<(), guestpass::cookie::ShortSecret>(())
+    /// ```
     #[must_use]
     pub fn with(self, rules: impl Into<Rules>) -> Self {
         self.guarding(|guard| guard.rules = Arc::new(rules.into()))

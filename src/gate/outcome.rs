@@ -44,6 +44,16 @@ impl Default for Outcome {
 }
 
 /// What the gate did.
+///
+/// ```
+/// use guestpass::gate::{Action, Outcome};
+/// use guestpass::session::Source;
+///
+/// fn is_new(outcome: &Outcome) -> bool {
+///     matches!(outcome.action, Action::Mint(Source::Pool | Source::Direct))
+/// }
+/// # assert!(!is_new(&Outcome::default()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
@@ -61,6 +71,13 @@ pub enum Action {
 
 impl Action {
     /// The word for it in logs and metrics.
+    ///
+    /// ```
+    /// use guestpass::gate::Action;
+    /// use guestpass::refusal::Code;
+    ///
+    /// assert_eq!(Action::Refuse(Code::SessionRequired).as_str(), "refuse");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -35,8 +35,34 @@ use super::{Gate, reload, response, visit};
 /// It leaves the [`Session`] in the request's extensions, as `Arc<Session>`, for the guarded service, and an [`Outcome`]
 /// in the answer's, for whoever stands in front.
 ///
-/// Within the proxy it reads from a request's extensions what it is to know: [`Matched`](crate::routes::Matched) for the
-/// route's rules, and `Arc<Context>` for the client's address. Elsewhere [`GateLayer`](super::GateLayer) says it.
+/// Within the proxy it reads from a request's extensions what it is to know: the route that was found, for
+/// its rules, and `Arc<Context>` for the client's address. Elsewhere [`GateLayer`](super::GateLayer) says it.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use std::sync::Arc;
+///
+/// use bytes::Bytes;
+/// use guestpass::gate::{GateLayer, GateService};
+/// use guestpass::session::Session;
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{Layer, ServiceExt, service_fn};
+/// # use guestpass::{cookie::Key, secret::SecretBytes, session::MadeUp};
+///
+/// async fn site(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+///     let session = request.extensions().get::<Arc<Session>>().map(|session| session.id.clone());
+///     Ok(Response::new(session.unwrap_or_default().into()))
+/// }
+///
+/// # let key = Key::from_secret(&SecretBytes::new(vec![7; 32]))?;
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let guarded: GateService<_> = GateLayer::new(key, MadeUp::default()).layer(service_fn(site));
+/// let Ok(answer) = guarded.oneshot(Request::new(Full::default())).await;
+/// assert!(answer.headers().contains_key("set-cookie"));
+/// # });
+/// # Ok::<(), guestpass::cookie::ShortSecret>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct GateService<S> {
     inner: S,

@@ -87,6 +87,15 @@ pub(super) fn add(count: &AtomicU64, more: u64) {
 }
 
 /// How a [`Rest`](super::Rest) fares. Cheap to clone, and good for as long as anybody looks.
+///
+/// ```
+/// use guestpass::genesys::Figures;
+///
+/// fn line(figures: &Figures) -> String {
+///     let (fetched, failed) = figures.token_fetches();
+///     format!("{fetched} tokens, {failed} failures, {} retries", figures.retries())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Figures {
     pub(super) counts: Arc<Counts>,
@@ -95,6 +104,17 @@ pub struct Figures {
 }
 
 /// How the breaker stands.
+///
+/// ```
+/// use guestpass::genesys::{BreakerState, Figures};
+///
+/// fn says(figures: &Figures) -> String {
+///     match figures.breaker() {
+///         BreakerState::Closed => "Genesys answers".to_owned(),
+///         BreakerState::Open { retry_in } => format!("Genesys is asked again in {} s", retry_in.as_secs()),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
     /// Genesys is asked whenever a session is wanted.
@@ -108,6 +128,18 @@ pub enum BreakerState {
 
 impl Figures {
     /// The calls so far: to which endpoint, what they came to, and how many.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::{clock::SystemClock, genesys::{Config, Rest}, random::SystemRandom, secret::SecretText};
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let config = Config::new(api, client_id, SecretText::new("secret".to_owned()), organization_id);
+    /// # let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// for (endpoint, result, count) in rest.figures().calls() {
+    ///     println!("genesys_calls_total{{endpoint={endpoint:?},result={result:?}}} {count}");
+    /// }
+    /// # Ok::<(), guestpass::genesys::Error>(())
+    /// ```
     #[must_use]
     pub fn calls(&self) -> Vec<(&'static str, &'static str, u64)> {
         let words = || STATUSES.iter().map(|(_, word)| *word).chain(OTHERS);
@@ -119,18 +151,51 @@ impl Figures {
     }
 
     /// Calls that were another try for the same session.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::{clock::SystemClock, genesys::{Config, Rest}, random::SystemRandom, secret::SecretText};
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let config = Config::new(api, client_id, SecretText::new("secret".to_owned()), organization_id);
+    /// # let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// println!("genesys_retries_total {}", rest.figures().retries());
+    /// # Ok::<(), guestpass::genesys::Error>(())
+    /// ```
     #[must_use]
     pub fn retries(&self) -> u64 {
         self.counts.retries.load(Ordering::Relaxed)
     }
 
     /// Tokens that were fetched, and fetches that failed.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::{clock::SystemClock, genesys::{Config, Rest}, random::SystemRandom, secret::SecretText};
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let config = Config::new(api, client_id, SecretText::new("secret".to_owned()), organization_id);
+    /// # let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// let (fetched, failed) = rest.figures().token_fetches();
+    /// assert_eq!((fetched, failed), (0, 0)); // The first one comes with the first session.
+    /// # Ok::<(), guestpass::genesys::Error>(())
+    /// ```
     #[must_use]
     pub fn token_fetches(&self) -> (u64, u64) {
         (self.counts.tokens_fetched.load(Ordering::Relaxed), self.counts.tokens_failed.load(Ordering::Relaxed))
     }
 
     /// Calls that waited for their turn within the organization's budget, and how long all of them together.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::{clock::SystemClock, genesys::{Config, Rest}, random::SystemRandom, secret::SecretText};
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let config = Config::new(api, client_id, SecretText::new("secret".to_owned()), organization_id);
+    /// # let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// let (calls, together) = rest.figures().waits();
+    /// let each = together.checked_div(u32::try_from(calls).unwrap_or(u32::MAX)).unwrap_or_default();
+    /// # assert!(each.is_zero());
+    /// # Ok::<(), guestpass::genesys::Error>(())
+    /// ```
     #[must_use]
     pub fn waits(&self) -> (u64, Duration) {
         let waited = Duration::from_micros(self.counts.waited_micros.load(Ordering::Relaxed));
@@ -138,24 +203,69 @@ impl Figures {
     }
 
     /// Sessions that were not asked for, since their turn lay too far ahead.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::{clock::SystemClock, genesys::{Config, Rest}, random::SystemRandom, secret::SecretText};
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let config = Config::new(api, client_id, SecretText::new("secret".to_owned()), organization_id);
+    /// # let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// let figures = rest.figures();
+    /// if figures.held_back() > 0 {
+    ///     println!("the organization's budget is too small for its visitors");
+    /// }
+    /// # Ok::<(), guestpass::genesys::Error>(())
+    /// ```
     #[must_use]
     pub fn held_back(&self) -> u64 {
         self.counts.held_back.load(Ordering::Relaxed)
     }
 
     /// How the breaker stands.
+    ///
+    /// ```
+    /// use guestpass::genesys::BreakerState;
+    /// # use std::sync::Arc;
+    /// # use guestpass::{clock::SystemClock, genesys::{Config, Rest}, random::SystemRandom, secret::SecretText};
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let config = Config::new(api, client_id, SecretText::new("secret".to_owned()), organization_id);
+    /// # let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    ///
+    /// assert_eq!(rest.figures().breaker(), BreakerState::Closed);
+    /// # Ok::<(), guestpass::genesys::Error>(())
+    /// ```
     #[must_use]
     pub fn breaker(&self) -> BreakerState {
         self.breaker.stands().map_or(BreakerState::Closed, |retry_in| BreakerState::Open { retry_in })
     }
 
     /// How often it has opened.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::{clock::SystemClock, genesys::{Config, Rest}, random::SystemRandom, secret::SecretText};
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let config = Config::new(api, client_id, SecretText::new("secret".to_owned()), organization_id);
+    /// # let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// println!("genesys_breaker_openings_total {}", rest.figures().breaker_openings());
+    /// # Ok::<(), guestpass::genesys::Error>(())
+    /// ```
     #[must_use]
     pub fn breaker_openings(&self) -> u64 {
         self.breaker.openings()
     }
 
     /// For how long the OAuth token is good; `None` while there is none that is.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::{clock::SystemClock, genesys::{Config, Rest}, random::SystemRandom, secret::SecretText};
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let config = Config::new(api, client_id, SecretText::new("secret".to_owned()), organization_id);
+    /// # let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// assert_eq!(rest.figures().token_left(), None); // None was needed yet.
+    /// # Ok::<(), guestpass::genesys::Error>(())
+    /// ```
     #[must_use]
     pub fn token_left(&self) -> Option<Duration> {
         self.tokens.left()

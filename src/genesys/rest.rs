@@ -64,6 +64,18 @@ impl Rest {
     /// A provider that has not called anybody yet. A payload that breaks Genesys' rules is no error here: each
     /// [`Provider::mint`] then says so, and sends nothing.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use guestpass::clock::SystemClock;
+    /// use guestpass::genesys::{Config, Error, Rest};
+    /// use guestpass::random::SystemRandom;
+    ///
+    /// fn provider(config: Config) -> Result<Rest, Error> {
+    ///     Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// An address that cannot be called, or no root certificates on this machine although an address needs them.
@@ -86,6 +98,17 @@ impl Rest {
     }
 
     /// How it fares, now and later.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::{clock::SystemClock, genesys::{Config, Rest}, random::SystemRandom, secret::SecretText};
+    /// # let [api, client_id, organization_id] = ["https://api.mypurecloud.ie", "id", "organ"].map(str::to_owned);
+    /// # let config = Config::new(api, client_id, SecretText::new("secret".to_owned()), organization_id);
+    /// # let rest = Rest::new(config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// let figures = rest.figures();
+    /// assert_eq!(figures.retries(), 0); // Nobody was called yet.
+    /// # Ok::<(), guestpass::genesys::Error>(())
+    /// ```
     #[must_use]
     pub fn figures(&self) -> Figures {
         let (counts, breaker) = (Arc::clone(self.caller.counts()), Arc::clone(&self.breaker));

@@ -7,6 +7,16 @@ use crate::clock::Timestamp;
 use crate::cookie::KeyId;
 
 /// Why there is no key ring, or why it was not changed.
+///
+/// ```
+/// use std::path::PathBuf;
+///
+/// use guestpass::keys::{self, Error, Source};
+///
+/// let error = keys::load(&Source::File(PathBuf::from("/nowhere/keys.toml"))).unwrap_err();
+/// assert!(matches!(error, Error::Read { .. }));
+/// assert_eq!(error.to_string(), "the key ring /nowhere/keys.toml cannot be read");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -146,6 +156,13 @@ impl Error {
 }
 
 /// What is wrong with one key of a ring file.
+///
+/// ```
+/// use guestpass::keys::KeyProblem;
+///
+/// let problem = KeyProblem::Short(8).to_string();
+/// assert!(problem.starts_with("has a secret of 8 bytes, and 32 or more are needed"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {
     /// The id has not the form of one.

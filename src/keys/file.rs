@@ -59,6 +59,20 @@ pub fn parse(path: &Path, text: &str) -> Result<RingRecord, Error> {
 
 /// Makes a ring file, with mode 0600.
 ///
+/// ```
+/// use guestpass::clock::{Clock, SystemClock};
+/// use guestpass::keys::{self, RingRecord};
+/// use guestpass::random::SystemRandom;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("keys.toml");
+/// let ring = RingRecord::generate(&SystemRandom, SystemClock::new().now());
+/// keys::create(&path, "the installation", &ring)?;
+/// // What visitors' cookies depend on is never overwritten.
+/// assert!(keys::create(&path, "the installation", &ring).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// When there is a file of that name already, or it cannot be written.

@@ -29,6 +29,23 @@ const OVERDUE: Duration = Duration::from_secs(86_400);
 const WHO: &str = "a running guestpass";
 
 /// Looks after one ring file.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use guestpass::keys::Keeper;
+///
+/// /// On a thread of its own.
+/// fn look_after(mut keeper: Keeper) {
+///     loop {
+///         keeper.look(false);
+///         for change in keeper.changes() {
+///             println!("{change:?}");
+///         }
+///         std::thread::sleep(Duration::from_secs(1));
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Keeper {
     path: PathBuf,
@@ -62,6 +79,18 @@ impl SharedRecord {
 }
 
 /// What has become different about a ring, by its file or by the clock.
+///
+/// ```
+/// use guestpass::event::Event;
+/// use guestpass::keys::Change;
+///
+/// fn event(change: Change) -> Event<'static> {
+///     match change {
+///         Change::Rotated { from, to } => Event::KeyRotated { from, to },
+///         Change::Retired(key_id) => Event::KeyRetired { key_id },
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Another key signs.
@@ -76,6 +105,15 @@ pub enum Change {
 }
 
 /// What a look has come to.
+///
+/// ```
+/// use guestpass::keys::{Keeper, Looked};
+///
+/// /// For a health check: whether replicas that start now would come up.
+/// fn is_readable(keeper: &mut Keeper) -> bool {
+///     keeper.look(true) != Looked::Broken
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Looked {
     /// The file is as it was.
@@ -90,6 +128,26 @@ pub enum Looked {
 
 impl Keeper {
     /// Reads the file at `path` for the first time. The ring that requests are to use is [`Keeper::ring`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use guestpass::clock::SystemClock;
+    /// use guestpass::gate::GateLayer;
+    /// use guestpass::keys::{Config, Keeper, Source};
+    /// use guestpass::random::SystemRandom;
+    /// use guestpass::session::MadeUp;
+    /// # use guestpass::{clock::Clock, keys::{self, RingRecord}};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("keys.toml");
+    /// # keys::create(&path, "an example", &RingRecord::generate(&SystemRandom, SystemClock::new().now()))?;
+    /// let (source, stage_for) = (Source::File(path.clone()), Config::STAGE_FOR);
+    /// let config = Config { source, rotate_every: Some(Config::ROTATE_EVERY), stage_for };
+    /// let keeper = Keeper::open(path, &config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// let gate = GateLayer::new(keeper.ring(), MadeUp::default());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -116,12 +174,33 @@ impl Keeper {
     }
 
     /// What the file says, now and after each look.
+    ///
+    /// ```
+    /// use guestpass::gate::GateLayer;
+    /// use guestpass::session::MadeUp;
+    /// # use std::sync::Arc;
+    /// # use guestpass::clock::{Clock, SystemClock};
+    /// # use guestpass::keys::{self, Config, Keeper, RingRecord, Source};
+    /// # use guestpass::random::SystemRandom;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("keys.toml");
+    /// # keys::create(&path, "an example", &RingRecord::generate(&SystemRandom, SystemClock::new().now()))?;
+    /// # let (source, stage_for) = (Source::File(path.clone()), Config::STAGE_FOR);
+    /// # let config = Config { source, rotate_every: Some(Config::ROTATE_EVERY), stage_for };
+    /// # let mut keeper = Keeper::open(path, &config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    ///
+    /// // Whatever the keeper sees later, this gate goes by it.
+    /// let gate = GateLayer::new(keeper.ring(), MadeUp::default());
+    /// # keeper.look(false);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn ring(&self) -> SharedRing {
         self.ring.clone()
     }
 
     /// What it says of its keys beside that.
+    #[doc(hidden)]
     #[must_use]
     pub fn record(&self) -> SharedRecord {
         self.record.clone()
@@ -129,6 +208,24 @@ impl Keeper {
 
     /// One step: reads the file if it has changed or the operator `asked` for it, and rotates it if that is due and
     /// this process may. Touches the disk, so it may block.
+    ///
+    /// ```
+    /// use guestpass::keys::Looked;
+    /// # use std::sync::Arc;
+    /// # use guestpass::clock::{Clock, SystemClock};
+    /// # use guestpass::keys::{self, Config, Keeper, RingRecord, Source};
+    /// # use guestpass::random::SystemRandom;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("keys.toml");
+    /// # keys::create(&path, "an example", &RingRecord::generate(&SystemRandom, SystemClock::new().now()))?;
+    /// # let (source, stage_for) = (Source::File(path.clone()), Config::STAGE_FOR);
+    /// # let config = Config { source, rotate_every: Some(Config::ROTATE_EVERY), stage_for };
+    /// # let mut keeper = Keeper::open(path, &config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    ///
+    /// assert_eq!(keeper.look(false), Looked::Unchanged);
+    /// assert_eq!(keeper.look(true), Looked::Read); // as after a SIGHUP
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn look(&mut self, asked: bool) -> Looked {
         let seen = Fingerprint::of(&self.path);
         let looked = if asked || seen != self.seen { self.read(seen) } else { Looked::Unchanged };
@@ -141,6 +238,22 @@ impl Keeper {
 
     /// What is different since this was last asked. A staged key takes over without the file being written, so it is
     /// to be asked after each look, whatever that has come to.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use guestpass::clock::{Clock, SystemClock};
+    /// # use guestpass::keys::{self, Config, Keeper, RingRecord, Source};
+    /// # use guestpass::random::SystemRandom;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("keys.toml");
+    /// # keys::create(&path, "an example", &RingRecord::generate(&SystemRandom, SystemClock::new().now()))?;
+    /// # let (source, stage_for) = (Source::File(path.clone()), Config::STAGE_FOR);
+    /// # let config = Config { source, rotate_every: Some(Config::ROTATE_EVERY), stage_for };
+    /// # let mut keeper = Keeper::open(path, &config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
+    /// keeper.look(false);
+    /// assert_eq!(keeper.changes(), []);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn changes(&mut self) -> Vec<Change> {
         let (signing, accepted) = state(&self.ring.load(), self.clock.now());
         let (signed, were_accepted) = std::mem::replace(&mut self.told, (signing, accepted.clone()));

@@ -96,6 +96,19 @@ impl KeyRecord {
 
 /// Everything that a ring file says. Exactly one key has [`Role::Signing`], at most one is staged, and no two have the
 /// same id.
+///
+/// ```
+/// use guestpass::clock::{Clock, SystemClock};
+/// use guestpass::keys::{self, RingRecord, Source};
+/// use guestpass::random::SystemRandom;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("keys.toml");
+/// // As `guestpass keys new` does.
+/// keys::create(&path, "the installation", &RingRecord::generate(&SystemRandom, SystemClock::new().now()))?;
+/// assert_eq!(keys::load(&Source::File(path))?.keys().count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingRecord {
     keys: Vec<KeyRecord>,
@@ -103,13 +116,26 @@ pub struct RingRecord {
 
 impl RingRecord {
     /// A ring with one key, which signs.
+    ///
+    /// ```
+    /// use guestpass::clock::{Clock, SystemClock};
+    /// use guestpass::keys::RingRecord;
+    /// use guestpass::random::SystemRandom;
+    ///
+    /// let ring = RingRecord::generate(&SystemRandom, SystemClock::new().now());
+    /// assert!(!format!("{ring:?}").contains("secret: \""));
+    /// ```
     #[must_use]
     pub fn generate(random: &dyn Random, now: Timestamp) -> Self {
         let mut ring = Self { keys: Vec::new() };
         ring.add(Role::Signing, random, now);
         ring
     }
+}
 
+/// What the commands and the keeper do with it.
+#[doc(hidden)]
+impl RingRecord {
     /// A ring of the secrets that a configuration has had so far, under the ids that they have there: it goes on verifying
     /// what they have signed, and whoever has not changed over yet verifies what it signs.
     ///

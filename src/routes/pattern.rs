@@ -49,6 +49,13 @@ pub(super) struct Literal {
 }
 
 /// Why a pattern is none.
+///
+/// ```
+/// use guestpass::routes::{PathPattern, PatternError};
+///
+/// let PatternError(message) = PathPattern::parse("account").unwrap_err();
+/// assert_eq!(message, "\"account\" is no path: it must begin with \"/\", as \"/account/**\" does");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PatternError(pub String);
@@ -109,6 +116,14 @@ impl PathPattern {
     /// Reads a path whose segments may be `*` (one) or `**` (any number, and none). A literal segment may be written as
     /// it is meant or percent-encoded: `/café` and `/caf%C3%A9` are the same.
     ///
+    /// ```
+    /// use guestpass::routes::PathPattern;
+    ///
+    /// assert_eq!(PathPattern::parse("/café")?, PathPattern::parse("/caf%C3%A9")?);
+    /// assert!(PathPattern::parse("/a/../b").is_err());
+    /// # Ok::<(), guestpass::routes::PatternError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// When it does not begin with `/`, or holds what servers read in different ways, so that no path could ever meet
@@ -129,23 +144,45 @@ impl PathPattern {
     }
 
     /// `/**`: every path.
+    ///
+    /// ```
+    /// use guestpass::routes::PathPattern;
+    ///
+    /// assert!(PathPattern::everything().matches("/wherever/it/is"));
+    /// ```
     pub fn everything() -> Self {
         Self { text: "/**".into(), segments: [Segment::AnyNumber].into() }
     }
 
     /// The pattern as it was written.
+    ///
+    /// ```
+    /// use guestpass::routes::PathPattern;
+    ///
+    /// assert_eq!(PathPattern::parse("/account/")?.as_str(), "/account/");
+    /// # Ok::<(), guestpass::routes::PatternError>(())
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Whether `path`, read just as it stands, is one of these.
+    ///
+    /// ```
+    /// use guestpass::routes::PathPattern;
+    ///
+    /// let sizes = PathPattern::parse("/img/*/small")?;
+    /// assert!(sizes.matches("/img/cat/small") && !sizes.matches("/img/small"));
+    /// # Ok::<(), guestpass::routes::PatternError>(())
+    /// ```
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         match_segments(&self.segments, path, false)
     }
 
     /// Whether both say the same, case aside where `ignore_case`.
+    #[doc(hidden)]
     #[must_use]
     pub fn says_the_same(&self, other: &Self, ignore_case: bool) -> bool {
         let same = |(a, b): (&Segment, &Segment)| match (a, b) {

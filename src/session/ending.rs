@@ -13,6 +13,23 @@ use super::{Revocations, Session};
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Waits for a session to expire or to be revoked. Only connections that live long want one: it keeps a timer.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use guestpass::clock::SystemClock;
+/// use guestpass::session::{Ending, Session};
+/// use guestpass::store::Store;
+///
+/// /// A chat by WebSocket, which its visitor must not be able to keep open.
+/// async fn chat(session: Arc<Session>, store: Store, talk: impl Future<Output = ()>) {
+///     let ending = Ending::of(session, Arc::new(store), Arc::new(SystemClock::new()));
+///     tokio::select! {
+///         () = talk => {}
+///         () = ending.come() => {}
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Ending {
     session: Arc<Session>,
@@ -22,12 +39,34 @@ pub struct Ending {
 
 impl Ending {
     /// The end of `session`, by this clock and these revocations.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use guestpass::clock::SystemClock;
+    /// use guestpass::session::{Ending, Revocations, Session};
+    ///
+    /// fn ending(session: &Arc<Session>, revocations: Arc<dyn Revocations>) -> Ending {
+    ///     Ending::of(Arc::clone(session), revocations, Arc::new(SystemClock::new()))
+    /// }
+    /// ```
     #[must_use]
     pub fn of(session: Arc<Session>, revocations: Arc<dyn Revocations>, clock: Arc<dyn Clock>) -> Self {
         Self { session, revocations, clock }
     }
 
     /// Returns once the session has ended, at most a second later.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::session::Ending;
+    ///
+    /// /// Whether it ends within the hour.
+    /// async fn ends_soon(ending: Ending) -> bool {
+    ///     tokio::time::timeout(Duration::from_secs(3_600), ending.come()).await.is_ok()
+    /// }
+    /// ```
     pub async fn come(self) {
         while !self.has_come() {
             // The calendar may be set while we wait, so the end is not waited for in one go.
@@ -37,6 +76,7 @@ impl Ending {
     }
 
     /// The same, to be kept.
+    #[doc(hidden)]
     #[must_use]
     pub fn boxed(self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(self.come())

@@ -34,6 +34,17 @@ pub struct MadeUp {
 
 impl MadeUp {
     /// Sessions of this organization that last so long.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use guestpass::clock::SystemClock;
+    /// use guestpass::session::{MadeUp, Provider};
+    ///
+    /// // Of a minute, to see what happens when they end.
+    /// let provider = MadeUp::new("shop".to_owned(), Duration::from_secs(60), SystemClock::new());
+    /// assert_eq!(provider.organization_id(), "shop");
+    /// ```
     #[must_use]
     pub fn new(organization_id: String, lifetime: Duration, clock: impl Clock + 'static) -> Self {
         Self { organization_id, lifetime, clock: Arc::new(clock), made: AtomicU64::new(0) }
