@@ -311,6 +311,11 @@ impl Jar {
 /// What the gate and the commands do with it.
 #[doc(hidden)]
 impl Jar {
+    /// Where its nonces come from, for whoever else needs chance beside it.
+    pub(crate) fn random(&self) -> &dyn Random {
+        &*self.random
+    }
+
     /// What the cookie is called.
     #[must_use]
     pub fn name(&self) -> &str {

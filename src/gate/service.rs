@@ -16,7 +16,7 @@ use http_body::Body;
 use http_body_util::{Either, Full};
 use tower_service::Service;
 
-use crate::context::{Context, Entry};
+use crate::context::{Context, Entry, RequestId};
 use crate::cookie::{Hop, Reading};
 use crate::event::Event;
 use crate::policy::{Policy, Rules};
@@ -257,9 +257,12 @@ impl Visit {
 
     pub(super) fn refuse(&self, refusal: &Refusal, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let host = self.host(headers);
-        let response = self.gate.renderer.render(refusal, &Addressee::new(headers, &host, self.request_id()));
+        let request_id = self.request_id(headers);
+        let mut response = self.gate.renderer.render(refusal, &Addressee::new(headers, &host, request_id.as_str()));
         if self.context.is_none() {
-            // The proxy's pipeline tells it of every layer's refusals.
+            // The proxy's pipeline does both for every layer's refusals.
+            let value = HeaderValue::from_str(request_id.as_str()).expect("an id is letters, digits, `.`, `_` and `-`");
+            response.headers_mut().insert(RequestId::HEADER, value);
             self.tell(&Event::Refused { refusal });
         }
         self.answer(Action::Refuse(refusal.code), response)
@@ -301,7 +304,7 @@ impl Visit {
         self.note_way("reload", Some(if clears { "conflict" } else { "arrival" }));
         let mut cookies = if clears { self.twins(request.headers(), request.uri()) } else { Vec::new() };
         cookies.push(self.gate.jar.remember(hop, &self.host(request.headers()), self.gate.clock.now()));
-        self.answer(Action::Reload, reload::page(self.request_id(), cookies))
+        self.answer(Action::Reload, reload::page(self.request_id(request.headers()).as_str(), cookies))
     }
 
     /// What clears planted twins away.
@@ -309,8 +312,14 @@ impl Visit {
         self.gate.jar.clear(&self.host(headers), uri.path())
     }
 
-    fn request_id(&self) -> &str {
-        self.context.as_ref().map_or("", |context| context.request_id.as_str())
+    /// What the request is called. Where the gate is worn without the proxy that is what a layer in front of it has
+    /// called it, or else a name that nobody knows but whoever sees the answer, and quotes it.
+    fn request_id(&self, headers: &HeaderMap) -> RequestId {
+        if let Some(context) = &self.context {
+            return context.request_id.clone();
+        }
+        let named = headers.get(RequestId::HEADER).and_then(|value| RequestId::adopt(value.to_str().ok()?));
+        named.unwrap_or_else(|| RequestId::random(self.gate.jar.random()))
     }
 
     /// The host as it was settled by the proxy; where the gate is worn without it, as the client wrote it.

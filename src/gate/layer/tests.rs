@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 use bytes::Bytes;
 use http::header::{COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, Response, StatusCode};
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full};
 use tower_service::Service;
 
 use super::*;
@@ -201,4 +201,25 @@ fn a_cookie_that_no_header_can_hold_is_an_error() {
         let error = GateLayer::builder(key(), MadeUp::default()).cookie(config).unwrap_err();
         assert!(error.to_string().starts_with("no header can hold"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_has_a_request_id_without_a_proxy_in_front() {
+    let service = gate().with(Policy::Require).layer(Site);
+    let mut ids = BTreeSet::new();
+    for named in [None, None, Some("the-sites-own"), Some("no id")] {
+        let mut request = get("/", "");
+        if let Some(named) = named {
+            request.headers_mut().insert("x-request-id", named.parse().unwrap());
+        }
+        let Ok(answer) = service.clone().call(request).await;
+        let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let Either::Right(body) = answer.into_body() else { panic!("it is the gate's own answer") };
+        let body = body.collect().await.unwrap().to_bytes();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["request_id"], id, "{named:?}");
+        ids.insert(id);
+    }
+    assert!(ids.contains("the-sites-own") && !ids.contains("no id"));
+    assert_eq!(ids.len(), 4, "each has its own: {ids:?}");
 }
