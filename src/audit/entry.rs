@@ -84,18 +84,12 @@ impl fmt::Display for Entry {
             line.timestamp.escape_debug(),
             line.event.escape_debug().to_string()
         )?;
-        let cookie = match (line.cookie_valid, line.hmac_verified) {
-            (Some(true), _) => Some("valid"),
-            (Some(false), Some(true)) => Some("authentic"),
-            (Some(false), Some(false)) => Some("not authentic"),
-            _ => None,
-        };
         let said = [
             ("session", line.session_id.as_deref()),
             ("issued before", line.issued_before.as_deref()),
             ("reason", line.reason.as_deref()),
             ("source", line.source.as_deref()),
-            ("cookie", cookie),
+            ("cookie", line.cookie.as_deref()),
             ("key", line.key_version.as_deref()),
             ("before it", line.key_version_before.as_deref()),
             ("client", line.client_address.as_deref()),

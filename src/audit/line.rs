@@ -47,6 +47,7 @@ impl Draft {
             line.latency_ms = line.latency_ms.or_else(|| Some(millis(clock.uptime().saturating_sub(context.received))));
             // What the gate has found, not what the event suggests.
             context.record.note(|entry| {
+                line.cookie = entry.reading.map(str::to_owned);
                 line.cookie_valid = entry.reading.map(|reading| reading == Reading::Valid.as_str());
                 if line.event == MINTED {
                     line.reason = entry.reading.map(str::to_owned);

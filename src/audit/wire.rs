@@ -18,6 +18,8 @@ pub(super) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) latency_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cookie: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cookie_valid: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hmac_verified: Option<bool>,

@@ -56,7 +56,7 @@ fn shown(line: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    ["event", "reason", "cookieValid", "hmacVerified", "clientAddress"].map(text).join(" ")
+    ["event", "reason", "cookie", "cookieValid", "hmacVerified", "clientAddress"].map(text).join(" ")
 }
 
 fn end(program: &mut Program) {
@@ -104,19 +104,19 @@ async fn each_thing_that_happens_has_its_line() {
     assert_eq!(
         shown,
         [
-            "log.opened - - - -",
-            "session.minted absent false false 127.0.0.0",
-            "cookie.rejected forged false false 127.0.0.0",
-            "access.refused session_invalid false false 127.0.0.0",
-            "cookie.rejected forged false false 127.0.0.0",
-            "session.minted forged false false 127.0.0.0",
-            "access.refused session_required false false 127.0.0.0",
-            "session.revoked sign_out true true 127.0.0.0",
-            "cookie.rejected revoked false true 127.0.0.0",
-            "access.refused session_invalid false true 127.0.0.0",
-            "session.revoked operator - - -",
-            "key.rotated - - - -",
-            "config.reloaded taken - - -",
+            "log.opened - - - - -",
+            "session.minted absent absent false false 127.0.0.0",
+            "cookie.rejected forged forged false false 127.0.0.0",
+            "access.refused session_invalid forged false false 127.0.0.0",
+            "cookie.rejected forged forged false false 127.0.0.0",
+            "session.minted forged forged false false 127.0.0.0",
+            "access.refused session_required absent false false 127.0.0.0",
+            "session.revoked sign_out valid true true 127.0.0.0",
+            "cookie.rejected revoked revoked false true 127.0.0.0",
+            "access.refused session_invalid revoked false true 127.0.0.0",
+            "session.revoked operator - - - -",
+            "key.rotated - - - - -",
+            "config.reloaded taken - - - -",
         ]
     );
     let sessions = machine.genesys.sessions();
