@@ -1,6 +1,6 @@
 //! What a client may not say is dropped here, before the gate and before anything of ours is added.
 //!
-//! Dropping comes first and adding later, in [`crate::forward`], so nothing that we add can be taken away by what a
+//! Dropping comes first and adding later, in `forward`, so nothing that we add can be taken away by what a
 //! client said. Whether a request is let in is decided elsewhere: nothing here refuses.
 
 mod hop;
