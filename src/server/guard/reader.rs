@@ -115,7 +115,8 @@ impl Reader {
             return Err(malformed(Rule::BlankLines, None));
         }
         let is_small = bytes.len() < self.bounds.head;
-        // Parsing again what is still the same line would cost a slow client nothing, and us its square.
+        // Parsing again what is still the same line would cost a slow client nothing, and us its square. So what is wrong
+        // with it may be seen at its end only.
         if self.looked_at > 0 && is_small && !bytes[self.looked_at.min(bytes.len())..].contains(&b'\n') {
             self.looked_at = bytes.len();
             return Ok(0);

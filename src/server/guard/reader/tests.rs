@@ -214,3 +214,14 @@ fn whatever_target_passes_is_a_uri() {
     }
     assert!(!is_target(super::super::STAND_IN));
 }
+
+#[test]
+fn a_line_that_cannot_become_legal_is_refused_when_it_ends_at_the_latest() {
+    // Found by the fuzz target: in two pieces nothing was said of the CR until a line end came.
+    let mut reader = Reader::new(BOUNDS);
+    assert_eq!(reader.read(b"POST / HTTP/1.1"), (0, Stop::More));
+    assert_eq!(reader.read(b"POST / HTTP/1.1\rGE"), (0, Stop::More));
+    let Stop::Head(malformed) = reader.read(b"POST / HTTP/1.1\rGET\n").1 else { panic!("it has ended") };
+    assert_eq!(malformed.rule, Rule::LineEnd);
+    assert_eq!(rule_of(b"POST / HTTP/1.1\rGET\n"), Some(Rule::LineEnd));
+}
