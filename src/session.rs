@@ -8,6 +8,7 @@ mod id;
 mod made_up;
 
 pub use self::ending::Ending;
+#[doc(hidden)]
 pub use self::id::{BadId, check_id};
 pub use self::made_up::MadeUp;
 

@@ -144,6 +144,7 @@ pub enum Error {
 
 impl Error {
     /// What helps, where the words above do not say it already.
+    #[doc(hidden)]
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         match self {
