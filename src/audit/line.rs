@@ -106,7 +106,7 @@ fn said(event: &Event<'_>, context: Option<&Context>) -> Option<Line> {
             ..named("key.rotated")
         },
         Event::ConfigReloaded { taken } => {
-            Line { reason: Some(if *taken { "taken" } else { "wrong" }.to_owned()), ..named("config.reloaded") }
+            Line { reason: Some(if *taken { "taken" } else { "refused" }.to_owned()), ..named("config.reloaded") }
         }
         Event::KeyRetired { key_id } => Line { key_version: Some(key_id.to_string()), ..named("key.retired") },
         _ => return None,
