@@ -1,12 +1,13 @@
 //! The operator's own listener: whether we live, how we fare, and what is to be changed while we run.
 //!
 //! It is no part of the site. On loopback it speaks in the clear, and whoever is on this machine may look; on any other
-//! address it speaks TLS, and all but the two probes needs the admin token. Calls that change something need it
-//! everywhere: without a configured one there are none.
+//! address it speaks TLS, and all but the two probes and the empty page needs the admin token. Calls that change
+//! something need it everywhere: without a configured one there are none.
 
 mod access;
+mod page;
 mod status;
-mod sessions;
+mod changes;
 mod wire;
 
 use std::convert::Infallible;
@@ -16,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -37,6 +40,7 @@ use crate::store::Store;
 use crate::tls::{CertificateFiles, Facts};
 
 use self::access::Access;
+use self::page::Page;
 
 /// Where the operator is listened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +91,7 @@ pub struct Admin(Arc<Inner>);
 struct Inner {
     access: Access,
     handles: Handles,
+    page: Page,
     renderer: Renderer,
 }
 
@@ -96,7 +101,7 @@ impl Admin {
     pub fn new(config: &Config, certificate: Option<Facts>, handles: Handles) -> Self {
         let is_loopback = config.address.ip().is_loopback();
         let access = Access { token: config.token.clone(), certificate, is_loopback };
-        Self(Arc::new(Inner { access, handles, renderer: Renderer::default() }))
+        Self(Arc::new(Inner { access, handles, page: Page::new(), renderer: Renderer::default() }))
     }
 }
 
@@ -123,30 +128,36 @@ impl Handler for Admin {
 /// What can be asked.
 #[derive(Clone, Copy, Debug)]
 enum Call {
+    Page,
     Health,
     Readiness,
     Metrics,
     Status,
     Revoke,
+    Rotate,
 }
 
 impl Call {
     fn at(path: &str) -> Option<Self> {
         match path {
+            "/" => Some(Self::Page),
             "/healthz" => Some(Self::Health),
             "/readyz" => Some(Self::Readiness),
             "/metrics" => Some(Self::Metrics),
             "/status" => Some(Self::Status),
             "/sessions/revoke" => Some(Self::Revoke),
+            "/keys/rotate" => Some(Self::Rotate),
             _ => None,
         }
     }
 
+    /// Whether it changes something.
+    const fn changes(self) -> bool {
+        matches!(self, Self::Revoke | Self::Rotate)
+    }
+
     const fn methods(self) -> &'static str {
-        match self {
-            Self::Health | Self::Readiness | Self::Metrics | Self::Status => "GET, HEAD",
-            Self::Revoke => "POST",
-        }
+        if self.changes() { "POST" } else { "GET, HEAD" }
     }
 }
 
@@ -176,8 +187,8 @@ impl Inner {
         let call = Call::at(request.uri().path());
         let call = call.ok_or_else(|| plain(Refusal::new(Code::NotFound, "admin: no such call")))?;
         let is_allowed = match *request.method() {
-            Method::GET | Method::HEAD => !matches!(call, Call::Revoke),
-            Method::POST => matches!(call, Call::Revoke),
+            Method::GET | Method::HEAD => !call.changes(),
+            Method::POST => call.changes(),
             _ => false,
         };
         if !is_allowed {
@@ -189,6 +200,8 @@ impl Inner {
     async fn act(&self, call: Call, request: Request<Bounded<Incoming>>) -> Result<Response<Full<Bytes>>, Refusal> {
         let Handles { metrics, drain, .. } = &self.handles;
         match call {
+            // It shows nothing by itself, and asks for the token where it is needed: a browser can bring none with a page.
+            Call::Page => Ok(self.page.answer()),
             Call::Health => Ok(answer("text/plain", "ok\n".to_owned())),
             Call::Readiness => {
                 let deep = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "deep"));
@@ -204,11 +217,15 @@ impl Inner {
             }
             Call::Status => {
                 self.access.may_look(request.headers())?;
-                Ok(json(&status::status(metrics, drain.is_cancelled())))
+                Ok(json(&status::status(metrics, drain.is_cancelled(), self.access.token.is_some())))
             }
             Call::Revoke => {
-                self.access.may_change(request.headers())?;
-                Ok(json(&sessions::revoke(&self.handles, request.into_body()).await?))
+                self.access.may_change(&request)?;
+                Ok(json(&changes::revoke(&self.handles, request).await?))
+            }
+            Call::Rotate => {
+                self.access.may_change(&request)?;
+                Ok(json(&changes::rotate(&self.handles, request).await?))
             }
         }
     }
@@ -227,12 +244,18 @@ fn accepted(headers: &HeaderMap) -> String {
 }
 
 fn json(body: &impl Serialize) -> Response<Full<Bytes>> {
-    answer("application/json", serde_json::to_string(body).expect("text, numbers and lists always make JSON"))
+    // The line break is for whoever reads it at a terminal.
+    answer("application/json", serde_json::to_string(body).expect("text, numbers and lists always make JSON") + "\n")
 }
 
-fn answer(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+fn answer(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Nothing of it is for another site's page, be it as a script, a picture or a guess at what it might be.
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
     response
 }

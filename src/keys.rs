@@ -13,7 +13,7 @@ pub use self::keeper::{Change, Keeper, Looked};
 pub use self::record::RingRecord;
 
 #[doc(hidden)]
-pub use self::file::{change, parse, read};
+pub use self::file::{change, may_change, parse, read};
 #[doc(hidden)]
 pub use self::keeper::SharedRecord;
 #[doc(hidden)]

@@ -13,7 +13,7 @@ mod process;
 
 pub use self::exposition::Format;
 pub use self::history::{Rates, Summary};
-pub use self::house::{House, KeyFacts, Keys};
+pub use self::house::{House, KeyFacts, Keys, RingFile};
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -31,7 +31,7 @@ use crate::refusal::{Code, Refusal};
 use crate::routes::Route;
 
 use self::history::{History, STEP, Sample};
-use self::tally::Tally;
+use self::tally::{READINGS, Tally};
 
 /// How many refusals are remembered: a screenful.
 const REFUSALS: usize = 50;
@@ -51,6 +51,16 @@ struct Inner {
     house: ArcSwapOption<House>,
     history: Mutex<History>,
     refusals: Mutex<VecDeque<LastRefusal>>,
+    reload: Mutex<Option<Reload>>,
+}
+
+/// A configuration that was read while the program ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// Whether it has been in use since; else the last good one still is.
+    pub taken: bool,
 }
 
 /// A request that was refused not long ago. Nothing of it is the visitor's own text.
@@ -83,6 +93,7 @@ impl Metrics {
             house: ArcSwapOption::empty(),
             history: Mutex::default(),
             refusals: Mutex::default(),
+            reload: Mutex::default(),
         }))
     }
 
@@ -146,6 +157,12 @@ impl Metrics {
         self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
     }
 
+    /// The last time that the configuration was read again, and how often it was refused and taken.
+    #[must_use]
+    pub fn reloads(&self) -> (Option<Reload>, [u64; 2]) {
+        (*self.0.reload.lock().unwrap_or_else(PoisonError::into_inner), self.0.tally.reloads().map(|(_, count)| count))
+    }
+
     /// How many cookies a key has vouched for.
     #[must_use]
     pub fn verified_with(&self, id: KeyId) -> u64 {
@@ -203,26 +220,17 @@ impl Metrics {
     fn sample(&self) -> Sample {
         let tally = &self.0.tally;
         let sum = |counts: &mut dyn Iterator<Item = (&'static str, u64)>| counts.map(|(_, count)| count).sum::<u64>();
-        let rejected = [
-            Reading::Revoked,
-            Reading::Expired,
-            Reading::Outdated,
-            Reading::Forged,
-            Reading::Malformed,
-            Reading::Conflict,
-        ];
-        let verified = tally.read_as(Reading::Valid);
-        let mints = sum(&mut tally.minted().into_iter());
-        let mint_failures = sum(&mut tally.mint_failures());
+        let (mints, mint_failures) = (sum(&mut tally.minted().into_iter()), tally.mint_failures());
+        let readings = READINGS.map(|reading| tally.read_as(reading));
+        let verified = readings[Reading::Valid as usize];
         Sample {
             at: self.0.clock.uptime(),
             requests: tally.routes().iter().map(|route| sum(&mut route.classes())).sum(),
-            visits: verified + mints + mint_failures + tally.mints_limited(),
-            verified,
-            rejected: rejected.into_iter().map(|reading| tally.read_as(reading)).sum(),
+            visits: verified + mints + mint_failures.iter().sum::<u64>() + tally.mints_limited(),
             mints,
+            readings,
             mint_failures,
-            refusals: sum(&mut tally.refusals()),
+            refusals: tally.refusals(),
             mint_waits: tally.mint_waits().read(),
         }
     }
@@ -255,8 +263,13 @@ impl Metrics {
 impl Sink for Metrics {
     fn notice(&self, event: &Event<'_>, context: Option<&Context>) {
         self.0.tally.count(event, context);
-        if let Event::Refused { refusal } = event {
-            self.remember(refusal, context);
+        match event {
+            Event::Refused { refusal } => self.remember(refusal, context),
+            Event::ConfigReloaded { taken } => {
+                let reload = Reload { at: self.0.clock.now(), taken: *taken };
+                *self.0.reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
+            }
+            _ => {}
         }
     }
 }

@@ -71,6 +71,10 @@ pub enum Code {
     AdminTokenMissing,
     /// An operator's call without the token.
     AdminTokenRequired,
+    /// An operator's call whose body is not said to be JSON.
+    UnsupportedMediaType,
+    /// The key ring is not to be rotated now, or not from here.
+    KeysNotRotated,
     /// It cannot be written down, and so not be promised.
     StoreUnavailable,
     /// The proxy runs, and cannot do its work as it stands.
@@ -83,7 +87,7 @@ const _: () = assert!(Code::ALL.len() == Code::Internal as usize + 1, "Code::ALL
 
 impl Code {
     /// All of them, each at its own place as a number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::SessionRequired,
         Self::SessionInvalid,
         Self::SessionUnavailable,
@@ -103,6 +107,8 @@ impl Code {
         Self::CrossOrigin,
         Self::AdminTokenMissing,
         Self::AdminTokenRequired,
+        Self::UnsupportedMediaType,
+        Self::KeysNotRotated,
         Self::StoreUnavailable,
         Self::NotReady,
         Self::Internal,
@@ -187,6 +193,10 @@ impl Code {
             Self::AdminTokenRequired => {
                 ("admin_token_required", StatusCode::UNAUTHORIZED, "This needs the admin token")
             }
+            Self::UnsupportedMediaType => {
+                ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is to be JSON")
+            }
+            Self::KeysNotRotated => ("keys_not_rotated", StatusCode::CONFLICT, "The keys were not rotated"),
             Self::StoreUnavailable => {
                 ("store_unavailable", StatusCode::SERVICE_UNAVAILABLE, "That cannot be written down right now")
             }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
 use http::{HeaderMap, Request};
 
 use crate::context::Connection;
@@ -48,10 +48,27 @@ impl Access {
 
     /// To look on, this machine is trusted and nobody else.
     pub(super) fn may_look(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.is_loopback { Ok(()) } else { self.may_change(headers) }
+        if self.is_loopback { Ok(()) } else { self.brings_token(headers) }
     }
 
-    pub(super) fn may_change(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// To change something the token is needed everywhere, and a page that asks for it is to be ours.
+    pub(super) fn may_change<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        self.brings_token(request.headers())?;
+        if self.is_our_page(request) { Ok(()) } else { Err(Refusal::new(Code::CrossOrigin, "admin: another origin")) }
+    }
+
+    /// A browser says with every POST which page it comes from (the Fetch standard, section 3.2); programs say nothing.
+    /// The host was found ours before.
+    fn is_our_page<B>(&self, request: &Request<B>) -> bool {
+        let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+        let host = request.uri().authority().map(|authority| authority.as_str().as_bytes()).or(host);
+        let scheme = if self.certificate.is_some() { "https://" } else { "http://" };
+        let ours = host.map(|host| [scheme.as_bytes(), host].concat());
+        let said = request.headers().get_all(ORIGIN).iter();
+        said.map(HeaderValue::as_bytes).all(|said| ours.as_ref().is_some_and(|ours| said.eq_ignore_ascii_case(ours)))
+    }
+
+    fn brings_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(token) = &self.token else {
             return Err(Refusal::new(Code::AdminTokenMissing, "admin: no token is configured"));
         };

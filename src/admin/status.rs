@@ -2,7 +2,8 @@
 
 use crate::audit::Health;
 use crate::genesys::BreakerState;
-use crate::metrics::{House, KeyFacts, Metrics, Summary};
+use crate::keys;
+use crate::metrics::{House, KeyFacts, Metrics, RingFile};
 
 use super::wire;
 
@@ -23,7 +24,7 @@ pub(super) fn obstacles(metrics: &Metrics, is_stopping: bool, deep: bool) -> Vec
 }
 
 /// All of it.
-pub(super) fn status(metrics: &Metrics, is_stopping: bool) -> wire::Status {
+pub(super) fn status(metrics: &Metrics, is_stopping: bool, can_be_changed: bool) -> wire::Status {
     let (house, now) = (metrics.house(), metrics.now());
     let not_ready_because = obstacles(metrics, is_stopping, false);
     let house = house.as_deref();
@@ -35,6 +36,7 @@ pub(super) fn status(metrics: &Metrics, is_stopping: bool) -> wire::Status {
         ready: not_ready_because.is_empty(),
         not_ready_because,
         last_minutes: last_minutes(metrics),
+        reloads: reloads(metrics),
         genesys: house.map(genesys),
         pool: house.map(pool),
         connections: house
@@ -42,24 +44,41 @@ pub(super) fn status(metrics: &Metrics, is_stopping: bool) -> wire::Status {
         upstreams: house.map(upstreams).unwrap_or_default(),
         keys: house.map(|house| keys(house, metrics)).unwrap_or_default(),
         key_rotation_due_at: house.and_then(|house| Some(house.keys.rotation_due()?.to_string())),
+        key_ring: house.and_then(key_ring),
         certificates: house.map(|house| certificates(house, metrics)).unwrap_or_default(),
         audit: metrics.audit().map(audit),
         shadowed: metrics.shadowed().into_iter().map(|(route, requests)| wire::Shadowed { route, requests }).collect(),
         refusals: refusals(metrics),
+        can_be_changed,
     }
 }
 
 fn last_minutes(metrics: &Metrics) -> wire::LastMinutes {
-    let ((step, rates), Summary { validity, mint_seconds }) = (metrics.rates(), metrics.summary());
+    let ((step, rates), summary) = (metrics.rates(), metrics.summary());
+    // What is finer than a hundredth is noise, and would be most of the answer.
+    let rounded = |rates: Vec<f64>| rates.into_iter().map(|rate| (rate * 100.0).round() / 100.0).collect();
     wire::LastMinutes {
         step_seconds: step.as_secs_f64(),
-        requests: rates.requests,
-        visits: rates.visits,
-        mints: rates.mints,
-        mint_failures: rates.mint_failures,
-        refusals: rates.refusals,
-        validity,
-        mint_seconds: mint_seconds.map(|[p50, p95, p99]| wire::Percentiles { p50, p95, p99 }),
+        requests: rounded(rates.requests),
+        visits: rounded(rates.visits),
+        mints: rounded(rates.mints),
+        mint_failures: rounded(rates.mint_failures),
+        refusals: rounded(rates.refusals),
+        validity: summary.validity,
+        readings: summary.readings.into_iter().collect(),
+        mint_seconds: summary.mint_seconds.map(|[p50, p95, p99]| wire::Percentiles { p50, p95, p99 }),
+        mint_failure_reasons: summary.mint_failures.into_iter().collect(),
+        refusal_codes: summary.refusals.into_iter().collect(),
+    }
+}
+
+fn reloads(metrics: &Metrics) -> wire::Reloads {
+    let (last, [refused, taken]) = metrics.reloads();
+    wire::Reloads {
+        taken,
+        refused,
+        last_at: last.map(|reload| reload.at.to_string()),
+        last_result: last.map(|reload| if reload.taken { "taken" } else { "refused" }),
     }
 }
 
@@ -93,18 +112,25 @@ fn upstreams(house: &House) -> Vec<wire::Server> {
 
 fn keys(house: &House, metrics: &Metrics) -> Vec<wire::Key> {
     let (now, all) = (metrics.now(), metrics.verified());
-    let key = |KeyFacts { id, state, created }: KeyFacts| {
+    let key = |KeyFacts { id, state, created, signs_from, retirable_from }: KeyFacts| {
         let verified = metrics.verified_with(id);
         wire::Key {
             id: id.to_string(),
             state,
             created_at: created.map(|created| created.to_string()),
             age_seconds: created.map(|created| now.since(created).as_secs_f64()),
+            signs_from: signs_from.map(|moment| moment.to_string()),
+            retirable_from: retirable_from.map(|moment| moment.to_string()),
             verified,
             share: (all > 0).then(|| verified as f64 / all as f64),
         }
     };
     house.keys.facts(now).into_iter().map(key).collect()
+}
+
+fn key_ring(house: &House) -> Option<wire::KeyRing> {
+    let RingFile { path, stage_for } = house.keys.file.as_ref()?;
+    Some(wire::KeyRing { writable: keys::may_change(path).is_ok(), stage_seconds: stage_for.as_secs_f64() })
 }
 
 fn certificates(house: &House, metrics: &Metrics) -> Vec<wire::Certificate> {

@@ -1,6 +1,8 @@
 //! What the operator's calls say and are answered, as JSON. Names are part of the interface: one is added, none is
 //! renamed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// `POST /sessions/revoke`: one of the two.
@@ -18,6 +20,23 @@ pub(super) struct Revoked {
     pub(super) kept_until: String,
 }
 
+/// `POST /keys/rotate`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rotate {
+    /// Whether the new key signs at once, before every replica knows it.
+    #[serde(default)]
+    pub(super) now: bool,
+}
+
+/// What came of it.
+#[derive(Serialize)]
+pub(super) struct Rotated {
+    /// The new key's id.
+    pub(super) key: String,
+    pub(super) signs_from: String,
+}
+
 /// `GET /status`. Moments are RFC 3339, durations are seconds, counts are since the start; what does not apply or is not
 /// known is `null`.
 #[derive(Serialize)]
@@ -30,6 +49,7 @@ pub(super) struct Status {
     /// What stands against it, in words.
     pub(super) not_ready_because: Vec<String>,
     pub(super) last_minutes: LastMinutes,
+    pub(super) reloads: Reloads,
     pub(super) genesys: Option<Genesys>,
     pub(super) pool: Option<Pool>,
     pub(super) connections: Option<Connections>,
@@ -38,6 +58,8 @@ pub(super) struct Status {
     pub(super) keys: Vec<Key>,
     /// When the signing key is to be replaced, where it is.
     pub(super) key_rotation_due_at: Option<String>,
+    /// Where the keys stand in a ring file.
+    pub(super) key_ring: Option<KeyRing>,
     /// The one that ends first comes first.
     pub(super) certificates: Vec<Certificate>,
     /// Where there is an audit log.
@@ -46,6 +68,8 @@ pub(super) struct Status {
     pub(super) shadowed: Vec<Shadowed>,
     /// The newest first, and 50 of them at most.
     pub(super) refusals: Vec<Refusal>,
+    /// Whether calls that change something are on: there is a token for them.
+    pub(super) can_be_changed: bool,
 }
 
 /// The last five minutes, or less after a start. The lists are of one length, the oldest step first, each with events a
@@ -62,8 +86,24 @@ pub(super) struct LastMinutes {
     pub(super) refusals: Vec<f64>,
     /// The share of the cookies that were sent and were good, 0 to 1.
     pub(super) validity: Option<f64>,
+    /// How cookies were read, and how often; what never came to pass is left out, here and in the next two.
+    pub(super) readings: BTreeMap<&'static str, u64>,
     /// How long visits waited for a session.
     pub(super) mint_seconds: Option<Percentiles>,
+    /// Why visits got none.
+    pub(super) mint_failure_reasons: BTreeMap<&'static str, u64>,
+    /// With what requests were refused.
+    pub(super) refusal_codes: BTreeMap<&'static str, u64>,
+}
+
+/// Times that the configuration was read again.
+#[derive(Serialize)]
+pub(super) struct Reloads {
+    pub(super) taken: u64,
+    pub(super) refused: u64,
+    pub(super) last_at: Option<String>,
+    /// `taken`, or `refused` where the last good one stayed in use.
+    pub(super) last_result: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -121,10 +161,22 @@ pub(super) struct Key {
     pub(super) state: &'static str,
     pub(super) created_at: Option<String>,
     pub(super) age_seconds: Option<f64>,
+    /// When one that is staged takes over.
+    pub(super) signs_from: Option<String>,
+    /// From when on nobody can have a cookie under it, where that is known.
+    pub(super) retirable_from: Option<String>,
     /// Cookies that it has vouched for.
     pub(super) verified: u64,
     /// Its share of all good cookies, 0 to 1.
     pub(super) share: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct KeyRing {
+    /// Whether this process may change it, and so rotate its keys.
+    pub(super) writable: bool,
+    /// How long a new key verifies before it signs.
+    pub(super) stage_seconds: f64,
 }
 
 #[derive(Serialize)]

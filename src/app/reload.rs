@@ -22,7 +22,7 @@ use crate::event::{self, Event};
 use crate::forward::Servers;
 use crate::genesys::Rest;
 use crate::keys::{self, Change, Source};
-use crate::metrics::{House, Keys};
+use crate::metrics::{House, Keys, RingFile};
 use crate::server::Admission;
 use crate::stock::Stock;
 use crate::tls;
@@ -207,6 +207,10 @@ impl Follower {
                 ring: ring.clone(),
                 record: self.ring.as_ref().map(keys::Keeper::record),
                 rotate_every: self.config.keys.rotate_every,
+                file: match &self.config.keys.source {
+                    Source::File(path) => Some(RingFile { path: path.clone(), stage_for: self.config.keys.stage_for }),
+                    Source::Secret { .. } => None,
+                },
             },
         });
     }

@@ -104,6 +104,15 @@ pub fn change<T>(path: &Path, who: &str, change: impl FnOnce(&mut RingRecord) ->
     Ok(done)
 }
 
+/// Whether this process may write a ring file, as far as that can be known without doing it.
+///
+/// # Errors
+///
+/// When it may not, or there is none.
+pub fn may_change(path: &Path) -> Result<(), Error> {
+    writable(&beside_links(path)).map(drop)
+}
+
 /// The file itself where the path is a symbolic link: replacing the link would part it from what it leads to.
 fn beside_links(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())

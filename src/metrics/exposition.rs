@@ -14,9 +14,11 @@ use prometheus_client::registry::Registry;
 use crate::audit::Health;
 use crate::clock::Timestamp;
 use crate::genesys::BreakerState;
+use crate::refusal::Code;
 
 use super::count::Durations;
 use super::process::Process;
+use super::tally::MINT_FAILURES;
 use super::{House, Metrics};
 
 /// How the numbers are written.
@@ -160,13 +162,13 @@ impl Snapshot {
                 .skip(1)
                 .map(|route| ([("route", &*route.name), ("upstream", &*route.upstream)], route.shadowed.count())),
         )?;
-        let reloads = self.0.tally().reloads().map(|(result, n)| ([("result", result)], n));
+        let reloads = self.0.tally().reloads().into_iter().map(|(result, n)| ([("result", result)], n));
         page.counter("guestpass_config_reloads", "Times that the configuration was read again.", reloads)?;
         let refusals = self.0.tally().refusals();
         page.counter(
             "guestpass_refusals",
             "Requests that were refused.",
-            refusals.map(|(code, n)| ([("code", code)], n)),
+            Code::ALL.into_iter().zip(refusals).map(|(code, n)| ([("code", code.as_str())], n)),
         )
     }
 
@@ -180,7 +182,8 @@ impl Snapshot {
         )?;
         let minted = tally.minted().map(|(source, n)| ([("source", source)], n));
         page.counter("guestpass_mints", "Sessions that visits got, ready made or made for them.", minted)?;
-        let failures = tally.mint_failures().map(|(reason, n)| ([("reason", reason)], n));
+        let failures =
+            MINT_FAILURES.into_iter().zip(tally.mint_failures()).map(|(reason, n)| ([("reason", reason)], n));
         page.counter("guestpass_mint_failures", "Visits for which no session could be made.", failures)?;
         page.histogram(
             "guestpass_mint_duration_seconds",

@@ -4,7 +4,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::cookie::Reading;
+use crate::refusal::Code;
+
 use super::count::Durations;
+use super::tally::{MINT_FAILURES, READINGS};
 
 /// How far apart two samples are: a chart that moves, and a rate that is not all chance.
 pub(super) const STEP: Duration = Duration::from_secs(2);
@@ -19,11 +23,11 @@ pub(super) struct Sample {
     pub(super) at: Duration,
     pub(super) requests: u64,
     pub(super) visits: u64,
-    pub(super) verified: u64,
-    pub(super) rejected: u64,
     pub(super) mints: u64,
-    pub(super) mint_failures: u64,
-    pub(super) refusals: u64,
+    /// By the places of [`READINGS`], [`MINT_FAILURES`] and [`Code::ALL`].
+    pub(super) readings: [u64; READINGS.len()],
+    pub(super) mint_failures: [u64; MINT_FAILURES.len()],
+    pub(super) refusals: [u64; Code::ALL.len()],
     pub(super) mint_waits: Durations,
 }
 
@@ -47,10 +51,16 @@ pub struct Rates {
 }
 
 /// What is said of the five minutes as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
     /// The share of the cookies that were sent and were good; `None` where none was sent.
     pub validity: Option<f64>,
+    /// How the cookies of requests were read, and how often; what never came to pass is left out, here and below.
+    pub readings: Vec<(&'static str, u64)>,
+    /// Why no session could be made.
+    pub mint_failures: Vec<(&'static str, u64)>,
+    /// With what requests were refused.
+    pub refusals: Vec<(&'static str, u64)>,
     /// How long visits waited for their session, in seconds: half of them no longer than the first, 95 % no longer than
     /// the second, 99 % no longer than the third. `None` where none wanted one.
     pub mint_seconds: Option<[f64; 3]>,
@@ -80,26 +90,38 @@ impl History {
             requests: of(|sample| sample.requests),
             visits: of(|sample| sample.visits),
             mints: of(|sample| sample.mints),
-            mint_failures: of(|sample| sample.mint_failures),
-            refusals: of(|sample| sample.refusals),
+            mint_failures: of(|sample| sample.mint_failures.iter().sum()),
+            refusals: of(|sample| sample.refusals.iter().sum()),
         }
     }
 
     /// From the oldest sample to `now`.
     pub(super) fn summary(&self, now: &Sample) -> Summary {
         let then = self.0.front().copied().unwrap_or_default();
-        let verified = now.verified.saturating_sub(then.verified);
-        let sent = verified + now.rejected.saturating_sub(then.rejected);
+        let readings = since(&now.readings, &then.readings);
+        let verified = readings[Reading::Valid as usize];
+        let sent = readings.iter().sum::<u64>() - readings[Reading::Absent as usize];
         let waits = now.mint_waits.since(&then.mint_waits);
         let quantiles = [0.5, 0.95, 0.99].map(|share| waits.quantile(share));
         Summary {
             validity: (sent > 0).then(|| verified as f64 / sent as f64),
+            readings: named(READINGS.map(Reading::as_str), &readings),
+            mint_failures: named(MINT_FAILURES, &since(&now.mint_failures, &then.mint_failures)),
+            refusals: named(Code::ALL.map(Code::as_str), &since(&now.refusals, &then.refusals)),
             mint_seconds: match quantiles {
                 [Some(half), Some(most), Some(nearly_all)] => Some([half, most, nearly_all]),
                 _ => None,
             },
         }
     }
+}
+
+fn since<const N: usize>(now: &[u64; N], then: &[u64; N]) -> [u64; N] {
+    std::array::from_fn(|place| now[place].saturating_sub(then[place]))
+}
+
+fn named<const N: usize>(names: [&'static str; N], counts: &[u64; N]) -> Vec<(&'static str, u64)> {
+    names.into_iter().zip(*counts).filter(|(_, count)| *count > 0).collect()
 }
 
 #[cfg(test)]
@@ -134,8 +156,32 @@ mod tests {
     #[test]
     fn the_validity_rate_is_of_the_cookies_that_were_sent() {
         let history = History::default();
-        let now = |verified, rejected| Sample { verified, rejected, ..Sample::default() };
-        assert_eq!(history.summary(&now(0, 0)).validity, None);
-        assert_eq!(history.summary(&now(3, 1)).validity, Some(0.75));
+        let now = |valid, absent, forged| {
+            let mut readings = [0; READINGS.len()];
+            readings[Reading::Valid as usize] = valid;
+            readings[Reading::Absent as usize] = absent;
+            readings[Reading::Forged as usize] = forged;
+            Sample { readings, ..Sample::default() }
+        };
+        assert_eq!(history.summary(&now(0, 7, 0)).validity, None);
+        let summary = history.summary(&now(3, 7, 1));
+        assert_eq!(summary.validity, Some(0.75));
+        assert_eq!(summary.readings, [("valid", 3), ("absent", 7), ("forged", 1)]);
+    }
+
+    #[test]
+    fn what_is_older_than_five_minutes_counts_no_more() {
+        let mut history = History::default();
+        let sample = |mint_failures, code: Code, count| {
+            let mut refusals = [0; Code::ALL.len()];
+            refusals[code as usize] = count;
+            let mut failures = [0; MINT_FAILURES.len()];
+            failures[0] = mint_failures;
+            Sample { mint_failures: failures, refusals, ..Sample::default() }
+        };
+        history.add(sample(5, Code::SessionRequired, 2));
+        let summary = history.summary(&sample(5, Code::SessionRequired, 9));
+        assert_eq!(summary.refusals, [("session_required", 7)]);
+        assert_eq!(summary.mint_failures, []);
     }
 }

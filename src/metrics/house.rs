@@ -1,6 +1,7 @@
 //! The other rooms, as far as they say how they fare. They know nothing of metrics: they are asked whenever somebody
 //! looks.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,17 @@ pub struct Keys {
     pub record: Option<SharedRecord>,
     /// How old the signing key may become, where it is rotated.
     pub rotate_every: Option<Duration>,
+    /// The ring file, where they come from one.
+    pub file: Option<RingFile>,
+}
+
+/// Where a ring stands, for whoever is to rotate it.
+#[derive(Clone, Debug)]
+pub struct RingFile {
+    /// The file.
+    pub path: PathBuf,
+    /// How long a new key verifies before it signs.
+    pub stage_for: Duration,
 }
 
 /// One key.
@@ -58,29 +70,34 @@ pub struct KeyFacts {
     pub state: &'static str,
     /// When it was made; a secret of the configuration does not say.
     pub created: Option<Timestamp>,
+    /// When it takes over, where it is staged.
+    pub signs_from: Option<Timestamp>,
+    /// From when on nobody can have a cookie under it, where that is known.
+    pub retirable_from: Option<Timestamp>,
 }
 
 impl Keys {
     /// Those whose cookies are accepted.
     #[must_use]
     pub fn facts(&self, now: Timestamp) -> Vec<KeyFacts> {
+        let facts = |id, state, created| KeyFacts { id, state, created, signs_from: None, retirable_from: None };
         let Some(record) = &self.record else {
             let ring = self.ring.load();
             let signing = ring.signing(now).id();
             let state = |key: &Key| if key.id() == signing { "signing" } else { "verifying" };
-            return ring.keys().map(|key| KeyFacts { id: key.id(), state: state(key), created: None }).collect();
-        };
-        let word = |state: State| match state {
-            State::Signing => Some("signing"),
-            State::Staged { .. } => Some("staged"),
-            State::Verifying { .. } => Some("verifying"),
-            State::Retired => None,
+            return ring.keys().map(|key| facts(key.id(), state(key), None)).collect();
         };
         let record = record.load().at(now);
-        record
-            .keys()
-            .filter_map(|key| Some(KeyFacts { id: key.id(), state: word(key.state())?, created: Some(key.created()) }))
-            .collect()
+        let accepted = record.keys().filter_map(|key| {
+            let facts = |state| facts(key.id(), state, Some(key.created()));
+            match key.state() {
+                State::Signing => Some(facts("signing")),
+                State::Staged { signs_from } => Some(KeyFacts { signs_from: Some(signs_from), ..facts("staged") }),
+                State::Verifying { safe_from } => Some(KeyFacts { retirable_from: safe_from, ..facts("verifying") }),
+                State::Retired => None,
+            }
+        });
+        accepted.collect()
     }
 
     /// When the signing key is to be replaced, where it is.

@@ -19,7 +19,7 @@ const KEYS: usize = 32;
 /// The slot of what met no route: the proxy's own paths, what was refused before, and redirects to https.
 pub(super) const NO_ROUTE: usize = 0;
 
-const READINGS: [Reading; 8] = [
+pub(super) const READINGS: [Reading; 8] = [
     Reading::Valid,
     Reading::Absent,
     Reading::Revoked,
@@ -31,7 +31,7 @@ const READINGS: [Reading; 8] = [
 ];
 
 /// The words of `MintError::code`, and one for any that is not known here.
-const MINT_FAILURES: [&str; 13] = [
+pub(super) const MINT_FAILURES: [&str; 13] = [
     "unauthorized",
     "forbidden",
     "bad_request",
@@ -203,16 +203,18 @@ impl Tally {
         [Source::Pool, Source::Direct].map(|source| (source.as_str(), self.minted[source as usize].count()))
     }
 
-    pub(super) fn mint_failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        MINT_FAILURES.into_iter().zip(&self.mint_failures).map(|(word, count)| (word, count.count()))
+    /// Visits for which no session could be made, by the words of [`MINT_FAILURES`].
+    pub(super) fn mint_failures(&self) -> [u64; MINT_FAILURES.len()] {
+        std::array::from_fn(|place| self.mint_failures[place].count())
     }
 
     pub(super) const fn mint_waits(&self) -> &Histogram {
         &self.mint_waits
     }
 
-    pub(super) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Code::ALL.into_iter().map(|code| (code.as_str(), self.refusals[code as usize].count()))
+    /// Requests that were refused, by [`Code::ALL`].
+    pub(super) fn refusals(&self) -> [u64; Code::ALL.len()] {
+        std::array::from_fn(|place| self.refusals[place].count())
     }
 
     /// What has one number and no label: the metric's name, what it is, and the number.
@@ -235,8 +237,9 @@ impl Tally {
     }
 
     /// Reloads of the configuration, by what became of them.
-    pub(super) fn reloads(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        ["refused", "taken"].into_iter().zip(&self.reloads).map(|(word, count)| (word, count.count()))
+    pub(super) fn reloads(&self) -> [(&'static str, u64); 2] {
+        let [refused, taken] = &self.reloads;
+        [("refused", refused.count()), ("taken", taken.count())]
     }
 
     pub(super) fn mints_limited(&self) -> u64 {

@@ -1,14 +1,22 @@
 //! The operator's listener: who may call it, and what the calls do.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use guestpass::clock::{Clock, SystemClock};
+use guestpass::keys::{self, RingRecord};
+use guestpass::random::SystemRandom;
 use http::StatusCode;
+use reqwest::Response;
 use serde_json::{Value, json};
+use toml::Table;
 
-use crate::harness::{Plan, Town, Visitor};
+use crate::harness::{Plan, Town, Visitor, eventually_found};
 
 const TOKEN: &str = "a-token-of-the-tests";
+
+/// A ring file is looked at once a second.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn plan() -> Plan {
     Plan::default().set("admin.address", "127.0.0.1:0")
@@ -22,10 +30,21 @@ fn admin(town: &Town) -> SocketAddr {
     town.proxy.admin_address().unwrap()
 }
 
-/// A call as an operator's script makes it, with these fields over its own.
+/// A call as an operator's script makes it, with these fields beside its own.
 async fn call(town: &Town, token: Option<&str>, body: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
+    call_at(town, "/sessions/revoke", token, body, &[&[("content-type", "application/json")], headers].concat()).await
+}
+
+/// The same, with no fields but these.
+async fn call_at(
+    town: &Town,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+    headers: &[(&str, &str)],
+) -> (StatusCode, Value) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let mut request = client.post(format!("http://{}/sessions/revoke", admin(town))).body(body.to_owned());
+    let mut request = client.post(format!("http://{}{path}", admin(town))).body(body.to_owned());
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
@@ -116,7 +135,7 @@ async fn what_cannot_be_understood_says_what_would_be() {
     let town = with_token().await;
     let mut visitor = with_session(&town).await;
     let id = town.genesys.sessions()[0].id.clone();
-    let tomorrow = SystemClock::new().now().plus(std::time::Duration::from_secs(86_400)).to_string();
+    let tomorrow = SystemClock::new().now().plus(Duration::from_secs(86_400)).to_string();
     for (body, word) in [
         (String::new(), "EOF"),
         ("{}".to_owned(), "either"),
@@ -141,8 +160,105 @@ async fn what_cannot_be_understood_says_what_would_be() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let revoke = client.get(format!("http://{}/sessions/revoke", admin(&town))).send().await.unwrap();
     assert_eq!((revoke.status().as_u16(), &revoke.headers()["allow"]), (405, &"POST".parse().unwrap()));
-    let nothing = client.get(format!("http://{}/", admin(&town))).send().await.unwrap();
+    let nothing = client.get(format!("http://{}/nothing", admin(&town))).send().await.unwrap();
     assert_eq!(nothing.status(), 404);
+}
+
+#[tokio::test]
+async fn no_page_of_another_origin_and_no_form_changes_anything() {
+    let town = with_token().await;
+    let mut visitor = with_session(&town).await;
+    let body = json!({ "session_id": town.genesys.sessions()[0].id }).to_string();
+    let ours = format!("http://{}", admin(&town));
+    let port = admin(&town).port();
+    for origin in ["null", "https://evil.example", &format!("https://127.0.0.1:{port}"), "http://127.0.0.1", ""] {
+        let (status, answer) = call(&town, Some(TOKEN), &body, &[("origin", origin)]).await;
+        assert_eq!((status.as_u16(), answer["code"].as_str()), (403, Some("cross_origin")), "{origin}");
+    }
+    for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
+        let headers = [("content-type", content_type)];
+        let (status, answer) = call_at(&town, "/sessions/revoke", Some(TOKEN), &body, &headers).await;
+        assert_eq!((status.as_u16(), answer["code"].as_str()), (415, Some("unsupported_media_type")), "{content_type}");
+    }
+    assert_eq!(visitor.visit("/account/").await.status, 200);
+    let headers = [("content-type", "application/json; charset=utf-8"), ("origin", &*ours)];
+    assert_eq!(call_at(&town, "/sessions/revoke", Some(TOKEN), &body, &headers).await.0, 200);
+    assert_eq!(visitor.visit("/account/").await.status, 403);
+}
+
+#[tokio::test]
+async fn keys_are_rotated_as_the_command_does_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = folder.path().join("keys.toml");
+    keys::create(&ring, "test", &RingRecord::generate(&SystemRandom, SystemClock::new().now())).unwrap();
+    let file: Table = format!("file = '{}'", ring.display()).parse().unwrap();
+    let plan = plan().set("admin.token", TOKEN).set("keys", file);
+    let town = Town::planned(plan).await;
+    let rotate = async |token, body: &str| {
+        call_at(&town, "/keys/rotate", token, body, &[("content-type", "application/json")]).await
+    };
+    assert_eq!(rotate(None, "{}").await.0, 401);
+    assert_eq!(rotate(Some("another-token-of-the-tests"), "{}").await.0, 401);
+    assert_eq!(rotate(Some(TOKEN), "{\"at_once\": true}").await.0, 400);
+    assert_eq!(keys::read(&ring).unwrap().keys().count(), 1);
+
+    let (status, answer) = rotate(Some(TOKEN), "{}").await;
+    assert_eq!(status, 200, "{answer}");
+    let signs_from = answer["signs_from"].clone();
+    let record = keys::read(&ring).unwrap();
+    let staged = record.keys().last().unwrap();
+    assert_eq!(answer["key"], staged.id().to_string());
+    assert!(
+        matches!(staged.state(), keys::State::Staged { signs_from } if signs_from.to_string() == answer["signs_from"])
+    );
+    // One at a time.
+    let (status, answer) = rotate(Some(TOKEN), "{\"now\": true}").await;
+    assert_eq!((status.as_u16(), answer["code"].as_str()), (409, Some("keys_not_rotated")));
+    assert!(answer["detail"].as_str().unwrap().contains(&staged.id().to_string()), "{answer}");
+    assert_eq!(keys::read(&ring).unwrap().keys().count(), 2);
+    // The running proxy follows its file.
+    let staged = staged.id().to_string();
+    let status = async || -> Value { get(&town, "/status").await.json().await.unwrap() };
+    let knows = async || {
+        let keys = status().await["keys"].as_array().unwrap().clone();
+        keys.into_iter().find(|key| key["id"] == *staged)
+    };
+    let key = eventually_found("the key is in use", PATIENCE, knows).await;
+    assert_eq!((&key["state"], &key["signs_from"]), (&"staged".into(), &signs_from));
+}
+
+#[tokio::test]
+async fn a_secret_of_the_configuration_is_not_rotated_from_here() {
+    let town = with_token().await;
+    let (status, answer) =
+        call_at(&town, "/keys/rotate", Some(TOKEN), "{}", &[("content-type", "application/json")]).await;
+    assert_eq!((status.as_u16(), answer["code"].as_str()), (409, Some("keys_not_rotated")));
+    let status: Value = get(&town, "/status").await.json().await.unwrap();
+    assert_eq!((&status["key_ring"], &status["can_be_changed"]), (&Value::Null, &true.into()));
+}
+
+#[tokio::test]
+async fn the_page_may_do_nothing_but_ask_this_listener() {
+    let town = Town::planned(plan()).await;
+    let page = get(&town, "/").await;
+    assert_eq!(page.status(), 200);
+    let field = |name: &str| page.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(field("content-type"), "text/html; charset=utf-8");
+    assert_eq!([field("cache-control"), field("x-content-type-options")], ["no-store", "nosniff"]);
+    assert_eq!([field("referrer-policy"), field("cross-origin-opener-policy")], ["no-referrer", "same-origin"]);
+    let policy = field("content-security-policy");
+    let rules: Vec<&str> = policy.split("; ").collect();
+    for rule in ["default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "form-action 'none'"] {
+        assert!(rules.contains(&rule), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    let status: Value = get(&town, "/status").await.json().await.unwrap();
+    assert_eq!(status["can_be_changed"], false, "without a token");
+}
+
+async fn get(town: &Town, path: &str) -> Response {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    client.get(format!("http://{}{path}", admin(town))).send().await.unwrap()
 }
 
 #[tokio::test]

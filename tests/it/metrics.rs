@@ -260,6 +260,44 @@ async fn the_last_minutes_fill_by_themselves() {
 }
 
 #[tokio::test]
+async fn why_requests_were_refused_and_cookies_rejected_shows_at_once() {
+    let town = Town::planned(plan()).await;
+    let mut visitor = town.visitor();
+    visitor.visit("/").await;
+    visitor.visit("/account/").await;
+    town.visitor().visit("/account/").await;
+    town.visitor().holding("v1.x.y.z").visit("/account/").await;
+    let last = eventually_found("all are counted", PATIENCE, async || {
+        let last = status(&town).await["last_minutes"].clone();
+        (last["readings"]["absent"] == 2).then_some(last)
+    })
+    .await;
+    assert_eq!(last["refusal_codes"], serde_json::json!({ "session_required": 1, "session_invalid": 1 }));
+    assert_eq!(last["readings"], serde_json::json!({ "valid": 1, "absent": 2, "malformed": 1 }));
+    assert_eq!((&last["validity"], &last["mint_failure_reasons"]), (&0.5.into(), &serde_json::json!({})));
+    assert!(get(&town, "/status", "*/*").await.text().await.unwrap().ends_with("}\n"), "for a terminal");
+}
+
+#[tokio::test]
+async fn whom_a_route_in_shadow_let_pass_is_counted_under_its_name() {
+    let town = Town::planned(plan().routes(&[
+        "path = \"/account/**\"\nsession = \"require\"\nshadow = true",
+        "path = \"/vault/**\"\nsession = \"require\"",
+    ]))
+    .await;
+    for _ in 0..3 {
+        assert_eq!(town.visitor().visit("/account/").await.status, StatusCode::OK);
+    }
+    assert_eq!(town.visitor().visit("/vault/").await.status, StatusCode::UNAUTHORIZED);
+    let numbers = numbers(&town).await;
+    for (route, expected) in [("/account/**", 3.0), ("/vault/**", 0.0)] {
+        let series = format!(r#"guestpass_shadowed_total{{route="{route}",upstream="site"}}"#);
+        assert!((number(&numbers, &series) - expected).abs() < f64::EPSILON, "{series}");
+    }
+    assert_eq!(status(&town).await["shadowed"], serde_json::json!([{ "route": "/account/**", "requests": 3 }]));
+}
+
+#[tokio::test]
 async fn a_site_that_is_gone_makes_it_unready() {
     let plan = plan().set("upstream.health_check", "path = '/'\ninterval = '1s'".parse::<Table>().unwrap());
     let Town { proxy, site, .. } = Town::planned(plan).await;
@@ -292,8 +330,8 @@ async fn over_tls_looking_on_needs_the_token_unless_it_is_this_machine() {
         let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
         request.send().await.unwrap().status().as_u16()
     };
-    for path in ["/healthz", "/readyz"] {
-        assert_eq!(ask(path, None).await, 200, "{path} is open");
+    for path in ["/healthz", "/readyz", "/"] {
+        assert_eq!(ask(path, None).await, 200, "{path} is open, and the page shows nothing by itself");
     }
     for path in ["/metrics", "/status"] {
         assert_eq!(ask(path, None).await, 401, "{path}");
