@@ -41,6 +41,8 @@ pub struct Demo {
     pub genesys: Simulator,
     /// The site.
     pub site: Site,
+    /// What the operator's calls must bring, as long as it runs.
+    pub admin_token: String,
 }
 
 impl Demo {
@@ -57,22 +59,21 @@ impl Demo {
         let site = Site::start(anywhere, site::Settings::default()).context("the sample site cannot be started")?;
         let certificate = certificate::kept_in(&settings.certificates, &*clock)?;
 
-        let text = configuration(settings.port, &certificate.chain, &certificate.key, &genesys, &site);
+        let admin_token = made_up::<8>();
+        let files = [&*certificate.chain, &certificate.key];
+        let text = configuration(settings.port, files, &admin_token, &genesys, &site);
         let loaded = config::parse("the demo's configuration", &text, Path::new(""), &|_| None, clock.now());
         let config = loaded.config.ok_or_else(|| anyhow!("{}", loaded.problems.render(false)))?;
         let sink = Arc::new(Narrator::start(Arc::clone(&clock))?);
         let proxy = app::start(config, World { clock, random: Arc::new(SystemRandom), sink })?;
-        Ok(Self { proxy, genesys, site })
+        Ok(Self { proxy, genesys, site, admin_token })
     }
 }
 
 /// The demo is configured as any site is. Its key lasts as long as it runs, so a cookie of the last time is
 /// Outdated, and no revocation need outlast it.
-fn configuration(port: u16, chain: &Path, key: &Path, genesys: &Simulator, site: &Site) -> String {
-    let mut secret = [0; 32];
-    SystemRandom.fill(&mut secret);
-    let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (chain, key) = (chain.display(), key.display());
+fn configuration(port: u16, [chain, key]: [&Path; 2], token: &str, genesys: &Simulator, site: &Site) -> String {
+    let (chain, key, secret) = (chain.display(), key.display(), made_up::<32>());
     format!(
         r#"
 [[listen]]
@@ -101,6 +102,10 @@ path = "off"
 [audit]
 path = "off"
 
+[admin]
+address = "127.0.0.1:0"
+token = "{token}"
+
 [[upstream]]
 name = "site"
 servers = ["http://{site}"]
@@ -125,4 +130,11 @@ access = "off"
         organization = genesys::DEMO_ORGANIZATION,
         site = site.address(),
     )
+}
+
+/// So many bytes of chance, in hexadecimal.
+fn made_up<const BYTES: usize>() -> String {
+    let mut bytes = [0; BYTES];
+    SystemRandom.fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -68,22 +68,26 @@ fn with_advice(error: anyhow::Error) -> anyhow::Error {
 fn introduction(demo: &Demo) -> String {
     let site = format!("https://localhost:{}", demo.proxy.addresses().first().map_or(0, SocketAddr::port));
     let genesys = demo.genesys.base_url();
+    let operator = demo.proxy.admin_address().map(|address| format!("http://{address}/")).unwrap_or_default();
     format!(
         r#"guestpass demo: all of it runs on this machine, and none of it needs an account.
 
   guestpass, in front of the site   {site}/
+  how it fares, for its operator    {operator}
   the site itself                   http://{direct}/
   Genesys Cloud, simulated          {genesys}
 
 Open {site}/ in a browser (it warns of the certificate once), or try from another terminal:
 
 {tries}
+The operator's page changes things with the admin token  {token}
 Genesys gets worse with  curl {genesys}/simulator/faults -d '{{"status":503}}'
 and well again with      curl {genesys}/simulator/faults -d '{{}}'
 
 What happens from here on (Ctrl-C ends it):
 "#,
         direct = demo.site.address(),
+        token = demo.admin_token,
         tries = tries(&site),
     )
 }
