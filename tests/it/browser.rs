@@ -4,6 +4,8 @@
 //! Here stands the town that it visits: the program itself twice, with a Strict and with a Lax cookie, one Genesys, and
 //! a site whose pages do what pages do.
 
+mod operator;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

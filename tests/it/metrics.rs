@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use toml::Table;
 
 use crate::harness::program::Program;
-use crate::harness::{Plan, Town, eventually_found};
+use crate::harness::{ANYWHERE, House, Plan, Town, eventually_found};
 
 const TOKEN: &str = "a-token-of-the-tests";
 
@@ -295,6 +295,34 @@ async fn whom_a_route_in_shadow_let_pass_is_counted_under_its_name() {
         assert!((number(&numbers, &series) - expected).abs() < f64::EPSILON, "{series}");
     }
     assert_eq!(status(&town).await["shadowed"], serde_json::json!([{ "route": "/account/**", "requests": 3 }]));
+}
+
+#[tokio::test]
+async fn what_became_of_a_new_configuration_shows() {
+    let route = |session: &str| format!("route = [{{ path = \"/**\", session = \"{session}\" }}]");
+    // A port that was free a moment ago: the program does not say which one it took.
+    let operator = TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap();
+    let with_admin = |session: &str| format!("admin.address = \"{operator}\"\n{}", route(session));
+    let house = House::build(&with_admin("open"));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let reloads = async || -> Value {
+        let status = client.get(format!("http://{operator}/status")).send().await.unwrap();
+        status.json::<Value>().await.unwrap()["reloads"].clone()
+    };
+    let told = |reloads: &Value| (reloads["taken"].clone(), reloads["refused"].clone(), reloads["last_result"].clone());
+    assert_eq!(told(&reloads().await), (0.into(), 0.into(), Value::Null));
+    let taken = || (1.into(), 0.into(), "taken".into());
+    let refused = || (1.into(), 1.into(), "refused".into());
+    for (session, expected) in [("require", taken()), ("requier", refused())] {
+        house.configure(&with_admin(session));
+        let seen = async || Some(reloads().await).filter(|reloads| told(reloads) == expected);
+        let reloads = eventually_found("it was read again", PATIENCE, seen).await;
+        assert!(reloads["last_at"].as_str().unwrap() <= &*SystemClock::new().now().to_string());
+    }
+    let text = client.get(format!("http://{operator}/metrics")).send().await.unwrap().text().await.unwrap();
+    for result in ["taken", "refused"] {
+        assert!(text.contains(&format!("guestpass_config_reloads_total{{result=\"{result}\"}} 1\n")), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -160,8 +160,9 @@ function facts({ uptime_seconds: uptime, started_at: started, now, connections, 
 
 function genesys({ genesys, pool }) {
   const open = genesys?.breaker === 'open';
+  const again = genesys?.retry_in_seconds > 0 ? `in ${span(genesys.retry_in_seconds)}` : 'with the next visit';
   pairs(by('genesys'), [
-    genesys && ['Breaker', open ? `open: left alone, tried again in ${span(genesys.retry_in_seconds)}` : 'closed: asked whenever needed', open ? 'warn' : 'good'],
+    genesys && ['Breaker', open ? `open: left alone, tried again ${again}` : 'closed', open ? 'warn' : 'good'],
     genesys && ['OAuth token', genesys.token_seconds === null ? 'none: not needed yet, or not to be had' : `good for ${span(genesys.token_seconds)}`],
     pool && ['Warm pool', pool.size === 0 ? 'off' : `${count(pool.ready)} ready, ${count(pool.under_way)} under way, ${count(pool.size)} at most`],
   ]);
