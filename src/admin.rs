@@ -12,6 +12,7 @@ mod wire;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +80,8 @@ pub struct Handles {
     pub sink: Arc<dyn Sink>,
     /// What there is to look at.
     pub metrics: Metrics,
+    /// The outbox's folder, where there is a KMS to be told.
+    pub outbox: Option<PathBuf>,
     /// Cancelled when the proxy stops.
     pub drain: CancellationToken,
 }
@@ -135,6 +138,7 @@ enum Call {
     Status,
     Revoke,
     Rotate,
+    Retry,
 }
 
 impl Call {
@@ -147,13 +151,14 @@ impl Call {
             "/status" => Some(Self::Status),
             "/sessions/revoke" => Some(Self::Revoke),
             "/keys/rotate" => Some(Self::Rotate),
+            "/outbox/retry" => Some(Self::Retry),
             _ => None,
         }
     }
 
     /// Whether it changes something.
     const fn changes(self) -> bool {
-        matches!(self, Self::Revoke | Self::Rotate)
+        matches!(self, Self::Revoke | Self::Rotate | Self::Retry)
     }
 
     const fn methods(self) -> &'static str {
@@ -226,6 +231,10 @@ impl Inner {
             Call::Rotate => {
                 self.access.may_change(&request)?;
                 Ok(json(&changes::rotate(&self.handles, request).await?))
+            }
+            Call::Retry => {
+                self.access.may_change(&request)?;
+                Ok(json(&changes::retry(&self.handles, request).await?))
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What the operator changes while we run: sessions are taken back, keys are rotated. Whoever asks is allowed to.
+//! What the operator changes while we run: sessions are taken back, keys are rotated, the KMS is told again. Whoever asks
+//! is allowed to.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::body::{self, Bounded};
 use crate::clock::Timestamp;
 use crate::event::{self, Event};
 use crate::keys;
+use crate::outbox::{Letters, Which};
 use crate::refusal::{Code, Refusal};
 use crate::session;
 use crate::store::{LONGEST_SESSION, Revocation};
@@ -61,6 +63,30 @@ pub(super) async fn rotate(handles: &Handles, request: Request<Bounded<Incoming>
     let signs_from = now.plus(stage_for);
     tracing::info!(%id, %signs_from, "the operator rotated the key ring");
     Ok(wire::Rotated { key: id.to_string(), signs_from: signs_from.to_string() })
+}
+
+/// Lets dead letters be delivered again, as `guestpass outbox retry` does.
+pub(super) async fn retry(handles: &Handles, request: Request<Bounded<Incoming>>) -> Result<wire::Retried, Refusal> {
+    let which = which(&read(request).await?)
+        .map_err(|why| Refusal::new(Code::BadRequest, "admin: what is to be delivered again").detail(why))?;
+    let none =
+        || Refusal::new(Code::NotFound, "admin: no outbox").detail("there is no outbox: [kms] is not configured");
+    let (folder, now) = (handles.outbox.clone().ok_or_else(none)?, handles.clock.now());
+    let change = move || Letters::open(&folder)?.map_or(Ok(0), |mut letters| letters.retry(&which, now));
+    let changed = tokio::task::spawn_blocking(change).await;
+    let changed = changed.map_err(|_| Refusal::new(Code::Internal, "admin: the outbox"))?;
+    let retried =
+        changed.map_err(|error| Refusal::new(Code::StoreUnavailable, "admin: the outbox").detail(error.to_string()))?;
+    tracing::info!(retried, "the operator lets dead letters be delivered again");
+    Ok(wire::Retried { retried })
+}
+
+fn which(body: &[u8]) -> Result<Which, String> {
+    match parse(body)? {
+        wire::Retry { all: true, ids: None } => Ok(Which::All),
+        wire::Retry { all: false, ids: Some(ids) } => Ok(Which::Ids(ids)),
+        _ => Err("either ids or \"all\": true is needed".to_owned()),
+    }
 }
 
 /// The body. It is to say that it is JSON: no form of a page of another origin can, without being asked about first

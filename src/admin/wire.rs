@@ -37,6 +37,23 @@ pub(super) struct Rotated {
     pub(super) signs_from: String,
 }
 
+/// `POST /outbox/retry`: one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retry {
+    #[serde(default)]
+    pub(super) all: bool,
+    /// As `guestpass outbox list` shows them.
+    pub(super) ids: Option<Vec<String>>,
+}
+
+/// What came of it.
+#[derive(Serialize)]
+pub(super) struct Retried {
+    /// Dead letters that are to be delivered again.
+    pub(super) retried: usize,
+}
+
 /// `GET /status`. Moments are RFC 3339, durations are seconds, counts are since the start; what does not apply or is not
 /// known is `null`.
 #[derive(Serialize)]

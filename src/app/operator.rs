@@ -49,6 +49,7 @@ pub(super) fn listen(
         random: Arc::clone(&world.random),
         sink: Arc::clone(&world.sink),
         metrics: metrics.clone(),
+        outbox: parts.config.outbox.as_ref().map(|outbox| outbox.folder.clone()),
         drain: stop.drain.clone(),
     };
     let (tls, facts) = config.tls.as_ref().map(secured).transpose()?.unzip();

@@ -1,20 +1,21 @@
 //! The KMS hears of every session, at least once and in order, and no visitor waits for it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use guestpass::cookie;
 use http::Method;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::kills::killed_under_load;
 use crate::harness::machine::Machine;
 use crate::harness::program::{self, Program};
 use crate::harness::receiver::{Mood, Receiver, WEBHOOK_SECRET};
-use crate::harness::{Plan, Town, Visitor, eventually};
+use crate::harness::{ANYWHERE, Plan, Town, Visitor, eventually};
 
 /// A town whose proxy tells this receiver.
 async fn telling(receiver: &Receiver, more: impl FnOnce(Plan) -> Plan) -> (TempDir, Town) {
@@ -236,6 +237,34 @@ async fn what_is_given_up_is_listed_sent_again_or_dropped() {
     assert!(!receiver.knows(&one));
     assert_eq!(said(&["list"]), (Some(0), "there are no dead letters\n".to_owned()));
     assert_eq!(said(&["drop"]).0, Some(2), "an id or --all is needed");
+}
+
+#[tokio::test]
+async fn an_operators_call_sends_what_was_given_up_again() {
+    let receiver = Receiver::start(Mood::Answering(500)).await;
+    // A port that was free a moment ago: the program does not say which one it took.
+    let operator = TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap();
+    let operated =
+        |plan: Plan| plan.set("admin.address", operator.to_string()).set("admin.token", "a-token-of-the-tests");
+    let machine = machine(&receiver.url(), |plan| operated(plan.set("kms.give_up_after", "1s"))).await;
+    let (_program, address) = machine.run();
+    let mut visitor = Visitor::over_http1(address);
+    visitor.visit("/").await;
+    let list = || program::run(machine.folder(), &["outbox", "list"]).stdout;
+    eventually("it is given up", || String::from_utf8(list()).unwrap().starts_with("msg_")).await;
+    receiver.is_now(Mood::Accepting);
+
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{operator}/outbox/retry");
+    let retry = async |token: &str, body: Value| {
+        let answer = client.post(&url).bearer_auth(token).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["retried"].clone())
+    };
+    assert_eq!(retry("another-token-of-the-tests", json!({ "all": true })).await.0, 401);
+    assert_eq!(retry("a-token-of-the-tests", json!({})).await.0, 400);
+    assert_eq!(retry("a-token-of-the-tests", json!({ "ids": ["msg_nobodys"] })).await, (200, 0.into()));
+    assert_eq!(retry("a-token-of-the-tests", json!({ "all": true })).await, (200, 1.into()));
+    eventually("it is told of", || receiver.knows(&session_of(&visitor))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

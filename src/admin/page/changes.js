@@ -9,11 +9,14 @@ function hold(typed) {
   by('calls').disabled = !token;
 }
 
-function changes({ can_be_changed: can, key_ring: ring }) {
+function changes({ can_be_changed: can, key_ring: ring, outbox }) {
   by('off').hidden = can;
   by('on').hidden = !can;
   for (const control of by('rotate').querySelectorAll('button, input')) control.disabled = !ring?.writable;
   const staged = ring && `The next key verifies at once, and signs after ${span(ring.stage_seconds)}: by then every replica has read it.`;
+  by('retry').hidden = !outbox;
+  for (const control of by('retry').querySelectorAll('button')) control.disabled = !outbox?.dead_letters;
+  set(by('retry-how'), outbox?.dead_letters ? `${several(outbox.dead_letters, 'event was', 'events were')} given up.` : 'No event was given up.');
   set(by('rotate-how'), ring?.writable ? staged : ring ? 'This process may only read the ring file: rotate it where it is written.' : 'The key is a secret of the configuration, and no ring file.');
 }
 
@@ -82,6 +85,11 @@ when('rotate', async () => {
   const means = now ? 'The new key signs at once. Replicas that have not read it yet take its cookies for outdated.' : `The new key verifies at once and signs after ${span(status.key_ring.stage_seconds)}. Nobody loses a session.`;
   if (!await sure('Rotate the keys?', means, 'Rotate them')) return;
   await change('/keys/rotate', { now }, ({ key, signs_from: from }) => `${key} is in the ring, and signs from ${from.slice(11, 19)}.`);
+});
+
+when('retry', async () => {
+  if (!await sure('Tell the KMS again?', 'Every event that was given up is delivered again, behind all that waits.', 'Deliver them')) return;
+  await change('/outbox/retry', { all: true }, ({ retried }) => `${several(retried, 'event is', 'events are')} to be delivered again.`);
 });
 
 poll();

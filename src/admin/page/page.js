@@ -220,8 +220,14 @@ function certificates({ certificates }) {
 function books({ audit, outbox }) {
   pairs(by('books'), [
     audit ? ['Audit log', audit.failing ? 'cannot be written' : `${count(audit.written)} lines written${audit.lost ? `, ${count(audit.lost)} lost` : ''}`, audit.failing ? 'bad' : audit.lost ? 'warn' : 'good'] : ['Audit log', 'off (audit.path)'],
-    outbox ? ['KMS outbox', `${count(outbox.waiting)} waiting${outbox.waiting ? `, the oldest for ${span(outbox.oldest_seconds)}` : ''}${outbox.dead ? `, ${count(outbox.dead)} given up` : ''}`, outbox.dead ? 'warn' : 'good'] : ['KMS outbox', 'off'],
+    outbox ? ['KMS', outboxIn(outbox), outbox.unwritable ? 'bad' : outbox.dead_letters || outbox.failing ? 'warn' : 'good'] : ['KMS', 'off: no webhook (kms.webhook_url)'],
   ]);
+}
+
+function outboxIn({ messages, oldest_age_seconds: oldest, dead_letters: dead, failing, unwritable, delivering }) {
+  if (unwritable) return 'cannot be written down';
+  const waiting = messages ? `${count(messages)} waiting, the oldest for ${span(oldest ?? 0)}` : 'nothing waits';
+  return `${waiting}${dead ? `, ${count(dead)} given up` : ''}${failing ? '; the last attempt failed' : ''}${delivering ? '' : '; another process delivers'}`;
 }
 
 function shadow({ shadowed }) {

@@ -59,8 +59,9 @@ function troublesIn(status) {
   const shadowed = status.shadowed.reduce((sum, route) => sum + route.requests, 0);
   if (audit?.failing) troubles.push(['bad', 'The audit log cannot be written.']);
   if (audit?.lost > 0) troubles.push(['warn', `${several(audit.lost, 'audit line has', 'audit lines have')} been lost since the start.`]);
-  if (outbox?.dead > 0) troubles.push(['warn', `${several(outbox.dead, 'delivery was', 'deliveries were')} given up: the KMS has not taken them.`]);
-  if (outbox?.oldest_seconds > 60) troubles.push(['warn', `The KMS is behind: the oldest delivery has waited for ${span(outbox.oldest_seconds)}.`]);
+  if (outbox?.unwritable) troubles.push(['bad', 'What the KMS is to hear cannot be written down: nobody new gets a session.']);
+  if (outbox?.dead_letters > 0) troubles.push(['warn', `${several(outbox.dead_letters, 'event was', 'events were')} given up, and the KMS has not heard of ${outbox.dead_letters === 1 ? 'it' : 'them'}.`]);
+  if (outbox?.oldest_age_seconds > 60) troubles.push(['warn', `The KMS is behind: the oldest event has waited for ${span(outbox.oldest_age_seconds)}.`]);
   for (const server of upstreams.filter(server => !server.healthy)) {
     troubles.push(['warn', `${server.server} (${server.upstream}) is left alone since ${clockTime(server.since, now)}${server.last_error ? `: ${server.last_error}` : ''}.`]);
   }
