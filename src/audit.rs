@@ -295,6 +295,7 @@ const fn is_anybodys(event: &Event<'_>) -> bool {
         Event::CookieRejected { .. }
             | Event::Conflicted { .. }
             | Event::Refused { .. }
+            | Event::Shadowed { .. }
             | Event::MintFailed { .. }
             | Event::MintLimited
     )

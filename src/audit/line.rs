@@ -100,6 +100,7 @@ fn said(event: &Event<'_>, context: Option<&Context>) -> Option<Line> {
         Event::Refused { refusal } if is_the_gates(refusal.code) => {
             Line { reason: Some(refusal.code.as_str().to_owned()), ..named("access.refused") }
         }
+        Event::Shadowed { instead } => Line { reason: Some((*instead).to_owned()), ..named("access.shadowed") },
         Event::KeyRotated { from, to } => Line {
             key_version: Some(to.to_string()),
             key_version_before: Some(from.to_string()),

@@ -72,6 +72,27 @@ fn forged(cookie: &str) -> String {
 }
 
 #[tokio::test]
+async fn whom_a_route_in_shadow_let_pass_has_a_line_too() {
+    let routes = ["path = \"/account/**\"\nsession = \"require\"\nshadow = true"];
+    let machine = Machine::planned(plan().routes(&routes)).await;
+    let (mut program, address) = machine.run();
+    let visitor = Visitor::over_http1(address);
+    assert_eq!(visitor.clone().visit("/account/").await.status, 200);
+    assert_eq!(visitor.holding("v1.x.y.z").visit("/account/").await.status, 200);
+    end(&mut program);
+    let shown: Vec<_> = lines(&machine).iter().map(shown).collect();
+    assert_eq!(
+        shown,
+        [
+            "log.opened - - - -",
+            "access.shadowed session_required false false 127.0.0.0",
+            "cookie.rejected malformed false false 127.0.0.0",
+            "access.shadowed session_invalid false false 127.0.0.0",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn each_thing_that_happens_has_its_line() {
     // A port that was free a moment ago, since the command must find it in the file.
     let free = std::net::TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap();
