@@ -38,7 +38,7 @@ use crate::refusal::{Addressee, Code, Refusal, Renderer};
 use crate::secret::SecretText;
 use crate::server::{Handler, Limits};
 use crate::store::Store;
-use crate::tls::{CertificateFiles, Facts};
+use crate::tls::{CertificateFiles, SharedFacts};
 
 use self::access::Access;
 use self::page::Page;
@@ -101,7 +101,7 @@ struct Inner {
 impl Admin {
     /// Answers as `config` says; `certificate` is what the one that is shown says of itself.
     #[must_use]
-    pub fn new(config: &Config, certificate: Option<Facts>, handles: Handles) -> Self {
+    pub fn new(config: &Config, certificate: Option<SharedFacts>, handles: Handles) -> Self {
         let is_loopback = config.address.ip().is_loopback();
         let access = Access { token: config.token.clone(), certificate, is_loopback };
         Self(Arc::new(Inner { access, handles, page: Page::new(), renderer: Renderer::default() }))

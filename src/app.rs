@@ -40,6 +40,7 @@ use crate::server::{Admission, Listener};
 use crate::store::Store;
 use crate::tls;
 
+use self::operator::Operator;
 use self::parts::{Lasting, Parts};
 use self::reload::{Asking, Follower};
 use self::worker::{Core, Worker};
@@ -175,6 +176,10 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
     let made = (0..cores).map(|_| Worker::new(&parts, &bound, &admission, access_log.core(sink()), stop.clone()));
     let (made, cores): (Vec<_>, Vec<_>) = made.collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let operator = operator::listen(&parts, &stop, &minting, &mut sockets)?;
+    let (admin, operators_socket, operators_certificate) = match operator {
+        Some(Operator { address, socket, certificate }) => (Some(address), Some(socket), certificate),
+        None => (None, None, None),
+    };
     let workers = made.into_iter().enumerate().map(|(core, worker)| worker.start(core)).collect::<Result<_>>()?;
     sockets.end();
     say_shadows(&parts.config);
@@ -184,6 +189,7 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
         watch,
         ring: keeper,
         certificates,
+        operators_certificate,
         config,
         lasting,
         learnt,
@@ -193,8 +199,7 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
         minting: minting.handle().clone(),
         stop: stop.clone(),
     };
-    let (admin, operators) = operator.unzip();
-    let sockets = bound.into_iter().map(|bound| bound.socket).chain(operators).collect();
+    let sockets = bound.into_iter().map(|bound| bound.socket).chain(operators_socket).collect();
     let asking = follower.start();
     Ok(Proxy {
         addresses,

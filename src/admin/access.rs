@@ -8,7 +8,7 @@ use http::{HeaderMap, Request};
 use crate::context::Connection;
 use crate::refusal::{Code, Refusal};
 use crate::secret::SecretText;
-use crate::tls::Facts;
+use crate::tls::SharedFacts;
 
 /// What a caller is measured by.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Access {
     /// What calls that change something must bring, and on any address but loopback most others too.
     pub(super) token: Option<SecretText>,
     /// What our certificate says of itself, where we speak TLS.
-    pub(super) certificate: Option<Facts>,
+    pub(super) certificate: Option<SharedFacts>,
     /// Whether only this machine can reach us.
     pub(super) is_loopback: bool,
 }
@@ -40,10 +40,15 @@ impl Access {
         let is_ours = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             Ok(ip) => ip == connection.local.ip(),
             Err(_) if host == "localhost" && self.is_loopback => true,
-            Err(_) => self.certificate.as_ref().is_some_and(|facts| facts.are_for(&host)),
+            Err(_) => self.bears(&host),
         };
         let port = authority.port_u16().unwrap_or_else(|| if self.certificate.is_some() { 443 } else { 80 });
         is_ours && port == connection.local.port()
+    }
+
+    fn bears(&self, host: &str) -> bool {
+        let mut facts = self.certificate.iter().flat_map(SharedFacts::load);
+        facts.any(|facts| facts.are_for(host))
     }
 
     /// To look on, this machine is trusted and nobody else.

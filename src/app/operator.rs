@@ -15,7 +15,7 @@ use crate::context::{Scheme, Trust};
 use crate::event::Everyone;
 use crate::metrics::Metrics;
 use crate::server::{Admission, Listener, ProxyProtocol, Server};
-use crate::tls::{self, CertificateFiles, Facts};
+use crate::tls::{self, CertificateFiles};
 
 use super::parts::Parts;
 use super::worker::serve;
@@ -32,13 +32,18 @@ pub(super) fn counted(config: &Config, audit: Option<&Audit>, world: World) -> (
     (Some(metrics), World { sink: Arc::new(sink), ..world })
 }
 
-/// Listens where the configuration says, and says where that is; the socket is for a successor.
-pub(super) fn listen(
-    parts: &Parts,
-    stop: &Stop,
-    runtime: &Runtime,
-    sockets: &mut Passed,
-) -> Result<Option<(SocketAddr, TcpListener)>> {
+/// A listener of the operator's that is there.
+pub(super) struct Operator {
+    /// Where it is.
+    pub(super) address: SocketAddr,
+    /// The socket, for a successor.
+    pub(super) socket: TcpListener,
+    /// The certificate that it shows, to be looked after.
+    pub(super) certificate: Option<tls::Keeper>,
+}
+
+/// Listens where the configuration says.
+pub(super) fn listen(parts: &Parts, stop: &Stop, runtime: &Runtime, sockets: &mut Passed) -> Result<Option<Operator>> {
     let (Some(config), Some(metrics)) = (&parts.config.admin, &parts.lasting.metrics) else { return Ok(None) };
     let socket = sockets.listen(config.address).context("the operator cannot be listened to")?;
     let address = socket.local_addr()?;
@@ -52,7 +57,8 @@ pub(super) fn listen(
         outbox: parts.config.outbox.as_ref().map(|outbox| outbox.folder.clone()),
         drain: stop.drain.clone(),
     };
-    let (tls, facts) = config.tls.as_ref().map(secured).transpose()?.unzip();
+    let (tls, certificate) = config.tls.as_ref().map(secured).transpose()?.unzip();
+    let facts = certificate.as_ref().map(tls::Keeper::facts);
     let limits = admin::limits();
     let server = Server {
         listener: Listener {
@@ -71,10 +77,10 @@ pub(super) fn listen(
     let listening = socket.try_clone()?;
     runtime.spawn(serve(server, socket, Admin::new(config, facts, handles)));
     runtime.spawn(metrics.clone().keep_history());
-    Ok(Some((address, listening)))
+    Ok(Some(Operator { address, socket: listening, certificate }))
 }
 
-fn secured(files: &CertificateFiles) -> Result<(Arc<rustls::ServerConfig>, Facts)> {
+fn secured(files: &CertificateFiles) -> Result<(Arc<rustls::ServerConfig>, tls::Keeper)> {
     let keeper = tls::Keeper::new(tls::Loaded::read(vec![files.clone()])?);
-    Ok((tls::server_config(tls::Version::Tls12, &keeper)?, tls::inspect(files)?))
+    Ok((tls::server_config(tls::Version::Tls12, &keeper)?, keeper))
 }

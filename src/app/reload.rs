@@ -60,6 +60,7 @@ pub(super) struct Follower {
     pub(super) watch: Option<Watch>,
     pub(super) ring: Option<keys::Keeper>,
     pub(super) certificates: Option<tls::Keeper>,
+    pub(super) operators_certificate: Option<tls::Keeper>,
     pub(super) config: Config,
     pub(super) lasting: Lasting,
     pub(super) learnt: Learnt,
@@ -84,7 +85,7 @@ impl Follower {
 
     /// One step. The configuration comes last: what has changed beside it is read by then, and is not read twice.
     fn look(&mut self, asked: bool) {
-        if let Some(certificates) = &mut self.certificates {
+        for certificates in self.certificates.iter_mut().chain(&mut self.operators_certificate) {
             certificates.look(asked);
         }
         if let Some(ring) = &mut self.ring {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use toml::Table;
 
-use crate::harness::{ANYWHERE, Machine, Plan, Visitor};
+use crate::harness::{ANYWHERE, Machine, Plan, Visitor, eventually};
 
 const TOKEN: &str = "a-token-of-the-tests";
 
@@ -83,6 +83,17 @@ async fn the_commands_spoke_no_tls_to_a_listener_that_speaks_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         is_reached(&machine(ip, Some(&names), is_ca, folder.path()).await).await;
     }
+}
+
+#[tokio::test]
+async fn the_operators_certificate_stayed_the_old_one_when_its_files_were_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = machine("127.0.0.1", Some(&["old.example"]), IsCa::NoCa, folder.path()).await;
+    let (_program, _) = machine.run();
+    assert_eq!(verified(&machine), "0");
+    // The commands believe the certificate in the file alone, and ask for one of its names.
+    certificate(&["new.example"], IsCa::NoCa, folder.path());
+    eventually("the new one is shown", || verified(&machine) == "0").await;
 }
 
 #[tokio::test]
