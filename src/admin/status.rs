@@ -30,6 +30,7 @@ pub(super) fn status(metrics: &Metrics, is_stopping: bool, can_be_changed: bool)
     let house = house.as_deref();
     wire::Status {
         version: env!("CARGO_PKG_VERSION"),
+        commit: Some(env!("GUESTPASS_COMMIT")).filter(|commit| *commit != "unknown"),
         now: now.to_string(),
         started_at: metrics.started().to_string(),
         uptime_seconds: metrics.uptime().as_secs_f64(),

@@ -59,6 +59,8 @@ pub(super) struct Retried {
 #[derive(Serialize)]
 pub(super) struct Status {
     pub(super) version: &'static str,
+    /// What it was built from, where that is known.
+    pub(super) commit: Option<&'static str>,
     pub(super) now: String,
     pub(super) started_at: String,
     pub(super) uptime_seconds: f64,

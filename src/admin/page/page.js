@@ -94,7 +94,7 @@ function fare(said) {
   by('unlock').hidden = true;
   const { level, first, sentence, troubles } = verdictOn(said);
   judge(level, first, sentence, null, troubles);
-  set(by('version'), said.version);
+  set(by('version'), said.commit ? `${said.version} (${said.commit})` : said.version);
   set(by('seen'), `Live · as of ${said.now.slice(11, 19)} UTC`);
   for (const { chart, list, others } of Object.values(charts)) {
     chart.show(said.last_minutes[list], said.last_minutes.step_seconds, others ? said.last_minutes[others] : []);
