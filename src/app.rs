@@ -165,7 +165,7 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
     let (ring, keeper) = reload::keys(&config.keys, &world)?;
     let audit = audit(&config, &ring, &world)?;
     let outbox = outbox(&config, &ring, &world, &minting)?;
-    let (metrics, world) = operator::counted(&config, audit.as_deref(), world);
+    let (metrics, world) = operator::counted(&config, audit.as_deref(), outbox.as_deref(), world);
     let world = told_to(audit.clone(), outbox.clone(), world);
     let provider = reload::provider(&config, &world, minting.handle())?;
     let store = Store::open(&config.store, Arc::clone(&world.clock))?;

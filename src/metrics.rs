@@ -22,11 +22,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::time::MissedTickBehavior;
 
-use crate::audit::{ClientAddress, Health};
+use crate::audit::{self, ClientAddress};
 use crate::clock::{Clock, Timestamp};
 use crate::context::Context;
 use crate::cookie::{KeyId, Reading};
 use crate::event::{Event, Sink};
+use crate::outbox;
 use crate::refusal::{Code, Refusal};
 use crate::routes::Route;
 
@@ -46,7 +47,8 @@ struct Inner {
     started: Timestamp,
     began: Duration,
     client_address: ClientAddress,
-    audit: Option<Arc<Health>>,
+    audit: Option<Arc<audit::Health>>,
+    outbox: Option<Arc<outbox::Health>>,
     tally: Tally,
     house: ArcSwapOption<House>,
     history: Mutex<History>,
@@ -79,16 +81,22 @@ pub struct LastRefusal {
 }
 
 impl Metrics {
-    /// Begins to count. Of the clients' addresses so much is shown; `audit` is how the audit log fares, where there is
-    /// one.
+    /// Begins to count. Of the clients' addresses so much is shown; `audit` and `outbox` are how these fare, where there
+    /// are any.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, client_address: ClientAddress, audit: Option<Arc<Health>>) -> Self {
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        client_address: ClientAddress,
+        audit: Option<Arc<audit::Health>>,
+        outbox: Option<Arc<outbox::Health>>,
+    ) -> Self {
         Self(Arc::new(Inner {
             started: clock.now(),
             began: clock.uptime(),
             clock,
             client_address,
             audit,
+            outbox,
             tally: Tally::new(),
             house: ArcSwapOption::empty(),
             history: Mutex::default(),
@@ -191,8 +199,14 @@ impl Metrics {
 
     /// How the audit log fares, where there is one.
     #[must_use]
-    pub fn audit(&self) -> Option<&Health> {
+    pub fn audit(&self) -> Option<&audit::Health> {
         self.0.audit.as_deref()
+    }
+
+    /// How the outbox fares, where there is one.
+    #[must_use]
+    pub fn outbox(&self) -> Option<&outbox::Health> {
+        self.0.outbox.as_deref()
     }
 
     /// When the program started.

@@ -1,9 +1,11 @@
 //! How the proxy fares: whether it is ready to serve, and all that a page would show of it.
 
-use crate::audit::Health;
+use crate::audit;
+use crate::clock::Timestamp;
 use crate::genesys::BreakerState;
 use crate::keys;
 use crate::metrics::{House, KeyFacts, Metrics, RingFile};
+use crate::outbox;
 
 use super::wire;
 
@@ -48,6 +50,7 @@ pub(super) fn status(metrics: &Metrics, is_stopping: bool, can_be_changed: bool)
         key_ring: house.and_then(key_ring),
         certificates: house.map(|house| certificates(house, metrics)).unwrap_or_default(),
         audit: metrics.audit().map(audit),
+        outbox: metrics.outbox().map(|health| outbox(health, now)),
         shadowed: metrics.shadowed().into_iter().map(|(route, requests)| wire::Shadowed { route, requests }).collect(),
         refusals: refusals(metrics),
         can_be_changed,
@@ -145,8 +148,24 @@ fn certificates(house: &House, metrics: &Metrics) -> Vec<wire::Certificate> {
     facts.into_iter().map(certificate).collect()
 }
 
-fn audit(health: &Health) -> wire::Audit {
+fn audit(health: &audit::Health) -> wire::Audit {
     wire::Audit { written: health.written(), lost: health.lost(), failing: health.is_failing() }
+}
+
+fn outbox(health: &outbox::Health, now: Timestamp) -> wire::Outbox {
+    wire::Outbox {
+        messages: health.waiting(),
+        oldest_age_seconds: health.oldest().map(|oldest| now.since(oldest).as_secs_f64()),
+        dead_letters: health.dead(),
+        accepted: health.delivered(),
+        failed: health.failed(),
+        given_up: health.given_up(),
+        dropped: health.dropped(),
+        unrecorded: health.unrecorded(),
+        failing: health.is_failing(),
+        unwritable: health.is_unwritable(),
+        delivering: health.is_delivering(),
+    }
 }
 
 fn refusals(metrics: &Metrics) -> Vec<wire::Refusal> {

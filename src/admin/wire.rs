@@ -83,6 +83,8 @@ pub(super) struct Status {
     pub(super) certificates: Vec<Certificate>,
     /// Where there is an audit log.
     pub(super) audit: Option<Audit>,
+    /// Where there is a KMS to be told.
+    pub(super) outbox: Option<Outbox>,
     /// What routes in shadow would have turned away, since the start, where there was anything.
     pub(super) shadowed: Vec<Shadowed>,
     /// The newest first, and 50 of them at most.
@@ -213,6 +215,32 @@ pub(super) struct Audit {
     pub(super) lost: u64,
     /// Whether the last attempt failed.
     pub(super) failing: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Outbox {
+    /// Events that the KMS has not accepted yet.
+    pub(super) messages: u64,
+    /// For how long the oldest of them has been waiting.
+    pub(super) oldest_age_seconds: Option<f64>,
+    /// Events that were given up and not dropped.
+    pub(super) dead_letters: u64,
+    /// Deliveries that were accepted.
+    pub(super) accepted: u64,
+    /// Attempts that failed.
+    pub(super) failed: u64,
+    /// Events that became dead letters.
+    pub(super) given_up: u64,
+    /// Dead letters that were lost, since there were too many.
+    pub(super) dropped: u64,
+    /// Events that could not be written down.
+    pub(super) unrecorded: u64,
+    /// Whether the last attempt to deliver failed.
+    pub(super) failing: bool,
+    /// Whether the last attempt to write an event down failed.
+    pub(super) unwritable: bool,
+    /// Whether it is this process that delivers, of several that share the store's folder.
+    pub(super) delivering: bool,
 }
 
 #[derive(Serialize)]

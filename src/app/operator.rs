@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::context::{Scheme, Trust};
 use crate::event::Everyone;
 use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 use crate::server::{Admission, Listener, ProxyProtocol, Server};
 use crate::tls::{self, CertificateFiles};
 
@@ -22,12 +23,18 @@ use super::worker::serve;
 use super::{Passed, Stop, World};
 
 /// The same world, in which everything is also counted, where there is a listener on which the numbers can be seen.
-pub(super) fn counted(config: &Config, audit: Option<&Audit>, world: World) -> (Option<Metrics>, World) {
+pub(super) fn counted(
+    config: &Config,
+    audit: Option<&Audit>,
+    outbox: Option<&Outbox>,
+    world: World,
+) -> (Option<Metrics>, World) {
     if config.admin.is_none() {
         return (None, world);
     }
     let client_address = config.audit.as_ref().map(|audit| audit.client_address).unwrap_or_default();
-    let metrics = Metrics::new(Arc::clone(&world.clock), client_address, audit.map(Audit::health));
+    let (audit, outbox) = (audit.map(Audit::health), outbox.map(Outbox::health));
+    let metrics = Metrics::new(Arc::clone(&world.clock), client_address, audit, outbox);
     let sink = Everyone(vec![Box::new(metrics.clone()), Box::new(world.sink)]);
     (Some(metrics), World { sink: Arc::new(sink), ..world })
 }

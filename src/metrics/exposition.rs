@@ -11,9 +11,10 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeG
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::audit::Health;
+use crate::audit;
 use crate::clock::Timestamp;
 use crate::genesys::BreakerState;
+use crate::outbox;
 use crate::refusal::Code;
 
 use super::count::Durations;
@@ -99,6 +100,9 @@ impl Collector for Snapshot {
         self.sessions(&mut page)?;
         if let Some(health) = self.0.audit() {
             audit(health, &mut page)?;
+        }
+        if let Some(health) = self.0.outbox() {
+            outbox(health, self.0.now(), &mut page)?;
         }
         if let Some(house) = self.0.house() {
             house.genesys(&mut page)?;
@@ -197,7 +201,7 @@ impl Snapshot {
     }
 }
 
-fn audit(health: &Health, page: &mut Page<'_>) -> fmt::Result {
+fn audit(health: &audit::Health, page: &mut Page<'_>) -> fmt::Result {
     page.counter(
         "guestpass_audit_lines",
         "Lines of the audit log that were written, but those on itself.",
@@ -206,6 +210,33 @@ fn audit(health: &Health, page: &mut Page<'_>) -> fmt::Result {
     page.counter("guestpass_audit_lost", "Lines of it that could not be.", [([], health.lost())])?;
     let failing = u64::from(health.is_failing());
     page.one("guestpass_audit_failing", "Whether the last attempt to write it failed.", failing)
+}
+
+fn outbox(health: &outbox::Health, now: Timestamp, page: &mut Page<'_>) -> fmt::Result {
+    let age = health.oldest().map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
+    page.one("guestpass_outbox_messages", "Events that the KMS has not accepted yet.", health.waiting())?;
+    page.one("guestpass_outbox_oldest_age_seconds", "For how long the oldest of them has been waiting.", age)?;
+    page.one("guestpass_outbox_dead_letters", "Events that were given up and not dropped.", health.dead())?;
+    page.counter(
+        "guestpass_outbox_deliveries",
+        "Attempts to tell the KMS of an event.",
+        [([("result", "accepted")], health.delivered()), ([("result", "failed")], health.failed())],
+    )?;
+    for (name, help, count) in [
+        ("guestpass_outbox_given_up", "Events that became dead letters.", health.given_up()),
+        ("guestpass_outbox_dropped", "Dead letters that were lost, since there were too many.", health.dropped()),
+        ("guestpass_outbox_unrecorded", "Events that could not be written down.", health.unrecorded()),
+    ] {
+        page.counter(name, help, [([], count)])?;
+    }
+    for (name, help, is_so) in [
+        ("guestpass_outbox_failing", "Whether the last attempt to deliver failed.", health.is_failing()),
+        ("guestpass_outbox_unwritable", "Whether the last attempt to write an event down did.", health.is_unwritable()),
+        ("guestpass_outbox_delivering", "Whether it is this process that delivers.", health.is_delivering()),
+    ] {
+        page.one(name, help, u64::from(is_so))?;
+    }
+    Ok(())
 }
 
 impl House {

@@ -112,8 +112,13 @@ impl Deliveries {
         let _ = self.orders.send(Order::Look).await;
         if self.baton.held.is_none() && self.baton.take() {
             self.health.is_delivering.store(true, Ordering::Relaxed);
-            self.load().await;
         }
+        self.load().await;
+        self.give_up().await;
+    }
+
+    /// Looked at after each failure too: what is tried again at once is under way whenever somebody looks.
+    async fn give_up(&mut self) {
         let now = self.clock.now();
         let oldest = now.millis().saturating_sub(u64::try_from(self.give_up_after.as_millis()).unwrap_or(u64::MAX));
         for given_up in self.queue.give_up(Timestamp::from_millis(oldest), Instant::now()) {
@@ -162,6 +167,7 @@ impl Deliveries {
                     tracing::warn!(why, "the KMS did not accept an event, which is tried again");
                 }
                 self.queue.failed(number, why, retry_after, Instant::now(), &*self.random);
+                self.give_up().await;
             }
         }
         self.health.is_failing.store(self.queue.is_failing(), Ordering::Relaxed);

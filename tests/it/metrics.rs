@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use toml::Table;
 
 use crate::harness::program::Program;
+use crate::harness::receiver::{Mood, Receiver, WEBHOOK_SECRET};
 use crate::harness::{ANYWHERE, House, Plan, Town, eventually_found};
 
 const TOKEN: &str = "a-token-of-the-tests";
@@ -190,7 +191,11 @@ async fn the_readme_names_each_metric_and_no_other() {
     let (ring, audit) = (folder.path().join("keys.toml"), folder.path().join("audit.log"));
     keys::create(&ring, "a test", &RingRecord::generate(&SystemRandom, SystemClock::new().now())).unwrap();
     let keys: Table = format!("file = '{}'", ring.display()).parse().unwrap();
-    let town = Town::planned(plan().set("keys", keys).set("audit.path", audit.display().to_string())).await;
+    let plan = plan().set("keys", keys).set("audit.path", audit.display().to_string());
+    let plan = plan.set("store.path", folder.path().display().to_string());
+    // Nobody listens there.
+    let plan = plan.set("kms.webhook_url", "http://127.0.0.1:1/").set("kms.webhook_secret", WEBHOOK_SECRET);
+    let town = Town::planned(plan).await;
     town.visitor().visit("/").await;
     let text = get(&town, "/metrics", "text/plain").await.text().await.unwrap();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
@@ -202,6 +207,35 @@ async fn the_readme_names_each_metric_and_no_other() {
     let named: BTreeSet<&str> =
         cells.flat_map(|cell| cell.split([',', ' ', '`'])).filter(|it| !it.is_empty()).collect();
     assert_eq!(named, shown);
+}
+
+#[tokio::test]
+async fn how_the_outbox_fares_shows() {
+    let store = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(Mood::Answering(500)).await;
+    let plan = plan().set("store.path", store.path().display().to_string());
+    let plan = plan.set("kms.webhook_url", receiver.url()).set("kms.webhook_secret", WEBHOOK_SECRET);
+    let town = Town::planned(plan.set("kms.give_up_after", "3s")).await;
+    town.visitor().visit("/").await;
+    // What is said of the journal may be a second old.
+    counted(&town, "guestpass_outbox_messages", 1.0).await;
+    let shown = status(&town).await["outbox"].clone();
+    assert_eq!((&shown["messages"], &shown["dead_letters"], &shown["accepted"]), (&1.into(), &0.into(), &0.into()));
+    assert!(shown["failed"].as_u64() > Some(0) && shown["oldest_age_seconds"].as_f64() > Some(0.0), "{shown}");
+    assert_eq!((&shown["failing"], &shown["delivering"]), (&true.into(), &true.into()), "{shown}");
+    let numbers = numbers(&town).await;
+    assert!(number(&numbers, r#"guestpass_outbox_deliveries_total{result="failed"}"#) > 0.0);
+    assert!(number(&numbers, "guestpass_outbox_oldest_age_seconds") > 0.0);
+    assert!(number(&numbers, "guestpass_outbox_failing") > 0.0);
+
+    counted(&town, "guestpass_outbox_dead_letters", 1.0).await;
+    counted(&town, "guestpass_outbox_given_up_total", 1.0).await;
+    receiver.is_now(Mood::Accepting);
+    town.visitor().visit("/").await;
+    counted(&town, r#"guestpass_outbox_deliveries_total{result="accepted"}"#, 1.0).await;
+    for series in ["messages", "oldest_age_seconds", "failing", "unwritable"] {
+        counted(&town, &format!("guestpass_outbox_{series}"), 0.0).await;
+    }
 }
 
 #[tokio::test]
@@ -223,6 +257,7 @@ async fn the_status_tells_of_keys_certificates_upstreams_and_refusals() {
     assert_eq!((&refusal["code"], &refusal["route"]), (&"session_required".into(), &"/account/**".into()));
     assert_eq!(refusal["client"], "127.0.0.0", "never the address");
     assert_eq!(status["audit"], Value::Null, "there is none");
+    assert_eq!(status["outbox"], Value::Null, "nor one of these");
     let minutes = &status["last_minutes"];
     assert_eq!(minutes["validity"], 1.0);
     assert!(minutes["mint_seconds"]["p99"].as_f64().unwrap() > 0.0);
