@@ -34,6 +34,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Watch};
 use crate::cookie::SharedRing;
 use crate::event::{Everyone, Sink};
+use crate::keys;
 use crate::outbox::{self, Outbox};
 use crate::random::{Random, SystemRandom};
 use crate::server::{Admission, Listener};
@@ -169,7 +170,7 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
     let world = told_to(audit.clone(), outbox.clone(), world);
     let provider = reload::provider(&config, &world, minting.handle())?;
     let store = Store::open(&config.store, Arc::clone(&world.clock))?;
-    let parts = Parts::new(config, Lasting { world, ring, provider, store, metrics }, None)?;
+    let parts = Parts::new(config, Lasting { world, ring, provider, store, metrics, outbox: outbox.clone() }, None)?;
     let admission = Admission::new(&parts.config.limits, parts.config.trust.clone());
     let sink = || Arc::clone(&parts.lasting.world.sink);
     // All of them are made before the first one starts, so that a failure leaves nothing running.
@@ -187,6 +188,7 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
     let Parts { config, lasting, learnt, .. } = parts;
     let follower = Follower {
         watch,
+        known: keys::Known::of(&lasting.ring.load(), lasting.world.clock.now()),
         ring: keeper,
         certificates,
         operators_certificate,
@@ -312,9 +314,9 @@ fn audit(config: &Config, ring: &SharedRing, world: &World) -> Result<Option<Arc
 }
 
 fn outbox(config: &Config, ring: &SharedRing, world: &World, background: &Runtime) -> Result<Option<Arc<Outbox>>> {
-    let Some(config) = &config.outbox else { return Ok(None) };
+    let Some(kms) = &config.outbox else { return Ok(None) };
     let (clock, random) = (Arc::clone(&world.clock), Arc::clone(&world.random));
-    let outbox = Outbox::start(config.clone(), ring.clone(), clock, random, background.handle())?;
+    let outbox = Outbox::start(kms.clone(), reload::in_use(config, ring), clock, random, background.handle())?;
     Ok(Some(Arc::new(outbox)))
 }
 

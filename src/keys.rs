@@ -5,11 +5,13 @@ mod wire;
 mod file;
 mod record;
 mod keeper;
+mod change;
 mod error;
 
+pub use self::change::{Change, Known};
 pub use self::error::{Error, KeyProblem};
 pub use self::file::create;
-pub use self::keeper::{Change, Keeper, Looked};
+pub use self::keeper::{Keeper, Looked};
 pub use self::record::RingRecord;
 
 #[doc(hidden)]
@@ -84,6 +86,13 @@ impl Config {
 
     /// Kubernetes brings a changed secret to every node within some two minutes; this is five times that.
     pub const STAGE_FOR: Duration = Duration::from_secs(600);
+
+    /// How old the signing key becomes before it is replaced by itself, if ever it is: a secret is replaced by whoever
+    /// wrote it into the configuration.
+    #[must_use]
+    pub fn rotates_every(&self) -> Option<Duration> {
+        self.rotate_every.filter(|_| matches!(self.source, Source::File(_)))
+    }
 }
 
 /// Reads the keys.

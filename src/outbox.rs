@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::runtime;
 use tokio::sync::{Notify, mpsc as orders, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +54,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Who says that something could not be recorded.
 const WHO: &str = "the outbox";
 
-/// Where events go, and what is said in all of them.
+/// Where events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The folder of the journal.
@@ -62,10 +63,19 @@ pub struct Config {
     pub url: String,
     /// What deliveries are signed with.
     pub secret: SigningSecret,
+    /// Who vouches for it, where that is not whoever the machine trusts.
+    pub ca: Option<PathBuf>,
     /// How long one attempt may take.
     pub timeout: Duration,
     /// How old an event becomes before it is a dead letter.
     pub give_up_after: Duration,
+}
+
+/// What all events say, as it is while they are told. Another configuration may bring another.
+#[derive(Clone, Debug)]
+pub struct InUse {
+    /// Its signing key signs.
+    pub ring: SharedRing,
     /// How cookies are protected.
     pub protection: Protection,
     /// After how long the signing key is replaced by itself; `None` is when somebody does.
@@ -87,6 +97,14 @@ pub enum Error {
     /// The receiver cannot be called.
     #[error("kms.webhook_url is no address that can be called: {0}")]
     Address(String),
+    /// The certificates that vouch for the receiver cannot be read.
+    #[error("the certificates in {} cannot be used (kms.ca)", path.display())]
+    Authorities {
+        /// Their file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// There is no HTTP client to be had: the machine has no root certificates, say.
     #[error("no HTTP client can be made for kms.webhook_url")]
     Client(#[source] reqwest::Error),
@@ -170,7 +188,7 @@ impl Health {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Events that could not be written down: as many sessions were not handed out.
+    /// Events that could not be written down; a session of which that is so was not handed out.
     #[must_use]
     pub fn unrecorded(&self) -> u64 {
         self.unrecorded.load(Ordering::Relaxed)
@@ -198,7 +216,7 @@ impl Health {
 /// The outbox of one process. When it is dropped, deliveries under way are finished first.
 pub struct Outbox {
     config: Config,
-    ring: SharedRing,
+    in_use: ArcSwap<InUse>,
     clock: Arc<dyn Clock>,
     health: Arc<Health>,
     orders: Option<orders::Sender<Order>>,
@@ -208,8 +226,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Opens the journal, starts the thread that writes it, and delivers on `background`. `ring` has the key that
-    /// signs.
+    /// Opens the journal, starts the thread that writes it, and delivers on `background`.
     ///
     /// # Errors
     ///
@@ -217,7 +234,7 @@ impl Outbox {
     /// no error.
     pub fn start(
         config: Config,
-        ring: SharedRing,
+        in_use: InUse,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         background: &runtime::Handle,
@@ -242,7 +259,7 @@ impl Outbox {
         });
         Ok(Self {
             config,
-            ring,
+            in_use: ArcSwap::from_pointee(in_use),
             clock,
             health,
             orders: Some(orders),
@@ -256,6 +273,11 @@ impl Outbox {
     #[must_use]
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.health)
+    }
+
+    /// From now on events say this.
+    pub fn say(&self, in_use: InUse) {
+        self.in_use.store(Arc::new(in_use));
     }
 
     /// Begins no more deliveries, and waits for those under way. What is left is delivered by the next process; what is
@@ -287,9 +309,9 @@ impl Sink for Outbox {
     fn notice(&self, _event: &Event<'_>, _context: Option<&Context>) {}
 
     fn record<'a>(&'a self, event: &'a Event<'a>, _context: Option<&'a Context>) -> Recording<'a> {
-        let now = self.clock.now();
-        let signing = self.ring.load().signing(now).id();
-        let Some(message) = Message::of(event, &self.config, signing, now) else { return Box::pin(ready(Ok(()))) };
+        let Some(message) = Message::of(event, &self.in_use.load(), self.clock.now()) else {
+            return Box::pin(ready(Ok(())));
+        };
         Box::pin(async move {
             self.write(message).await.map_err(|why| {
                 self.health.unrecorded.fetch_add(1, Ordering::Relaxed);

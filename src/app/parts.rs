@@ -11,6 +11,7 @@ use crate::forward::{Resolve, Servers, SystemResolver};
 use crate::gate::Gate;
 use crate::genesys::Figures;
 use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 use crate::pipeline::Own;
 use crate::refusal::Renderer;
 use crate::routes::Table;
@@ -30,6 +31,8 @@ pub(super) struct Lasting {
     pub(super) store: Store,
     /// What counts, where there is a listener on which the numbers can be seen.
     pub(super) metrics: Option<Metrics>,
+    /// Who has to say what is in use, where there is a KMS to be told.
+    pub(super) outbox: Option<Arc<Outbox>>,
 }
 
 /// Where sessions come from, and how that fares, where there is something to see.
@@ -63,7 +66,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Makes them, for a process that begins or one that had others `before`.
     pub(super) fn new(config: Config, lasting: Lasting, before: Option<&Learnt>) -> Result<Self> {
-        let Lasting { world, ring, provider: Sessions { provider, .. }, store, metrics } = &lasting;
+        let Lasting { world, ring, provider: Sessions { provider, .. }, store, metrics, .. } = &lasting;
         let (clock, sink) = (Arc::clone(&world.clock), Arc::clone(&world.sink));
         let organization_id = provider.organization_id().to_owned();
         let jar = Jar::new(config.cookie.clone(), ring.clone(), organization_id, Arc::clone(&world.random));

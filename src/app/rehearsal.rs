@@ -50,7 +50,7 @@ impl Rehearsal {
         let (ring, _) = reload::keys(&config.keys, &world)?;
         let store = Store::open(&config.store, Arc::clone(&world.clock))?;
         let provider = Sessions { provider: Arc::new(provider), seen: None };
-        let lasting = Lasting { world, ring, provider, store, metrics: None };
+        let lasting = Lasting { world, ring, provider, store, metrics: None, outbox: None };
         let parts = Parts::new(config, lasting, None)?;
         let forward = worker::forward(&parts, &TaskTracker::new(), &Stop::default(), None);
         let shared = worker::shared(&parts, &log.core(Arc::clone(&parts.lasting.world.sink)));

@@ -23,6 +23,7 @@ use crate::forward::Servers;
 use crate::genesys::Rest;
 use crate::keys::{self, Change, Source};
 use crate::metrics::{House, Keys, RingFile};
+use crate::outbox::InUse;
 use crate::server::Admission;
 use crate::stock::Stock;
 use crate::tls;
@@ -51,6 +52,11 @@ pub(super) fn provider(config: &Config, world: &World, minting: &Handle) -> Resu
     Ok(Sessions { provider: Arc::new(stock.clone()), seen: Some((figures, stock)) })
 }
 
+/// What the KMS is to be told of whatever happens under this configuration.
+pub(super) fn in_use(config: &Config, ring: &SharedRing) -> InUse {
+    InUse { ring: ring.clone(), protection: config.cookie.protection, rotate_every: config.keys.rotates_every() }
+}
+
 /// By which a proxy is told to look now, and says when it has.
 pub(super) type Asking = mpsc::UnboundedSender<oneshot::Sender<()>>;
 
@@ -59,6 +65,7 @@ pub(super) type Asking = mpsc::UnboundedSender<oneshot::Sender<()>>;
 pub(super) struct Follower {
     pub(super) watch: Option<Watch>,
     pub(super) ring: Option<keys::Keeper>,
+    pub(super) known: keys::Known,
     pub(super) certificates: Option<tls::Keeper>,
     pub(super) operators_certificate: Option<tls::Keeper>,
     pub(super) config: Config,
@@ -106,12 +113,14 @@ impl Follower {
 
     /// Also what the clock alone has changed.
     async fn tell_of_the_ring(&mut self) {
-        for change in self.ring.iter_mut().flat_map(keys::Keeper::changes) {
+        let Lasting { world, ring, .. } = &self.lasting;
+        let changes = self.known.changes(&ring.load(), world.clock.now());
+        for change in changes {
             let event = match change {
                 Change::Rotated { from, to } => Event::KeyRotated { from, to },
                 Change::Retired(key_id) => Event::KeyRetired { key_id },
             };
-            event::tell_what_happened(&*self.lasting.world.sink, &event, None).await;
+            event::tell_what_happened(&*world.sink, &event, None).await;
         }
     }
 
@@ -155,7 +164,7 @@ impl Follower {
     }
 
     fn change(&mut self, config: Config) -> Result<()> {
-        let Lasting { world, store, metrics, .. } = &self.lasting;
+        let Lasting { world, store, metrics, outbox, .. } = &self.lasting;
         let ring = if config.keys == self.config.keys { None } else { Some(keys(&config.keys, world)?) };
         let is_same_provider = config.genesys == self.config.genesys && config.warm_pool == self.config.warm_pool;
         let provider = match is_same_provider {
@@ -170,6 +179,7 @@ impl Follower {
             provider,
             store: store.clone(),
             metrics: metrics.clone(),
+            outbox: outbox.clone(),
         };
         let parts = Parts::new(config, lasting, Some(&self.learnt))?;
         let pipelines: Vec<_> = self.cores.iter().map(|core| core.prepare(&parts)).collect();
@@ -183,6 +193,9 @@ impl Follower {
         }
         if let Some((_, keeper)) = ring {
             self.ring = keeper;
+        }
+        if let Some(outbox) = &parts.lasting.outbox {
+            outbox.say(in_use(&parts.config, &parts.lasting.ring));
         }
         self.admission.trust(parts.config.trust.clone());
         self.watch_over(&parts.learnt.servers);

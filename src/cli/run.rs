@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::runtime;
 
 use crate::app::{self, Given, Passed, Proxy, World};
-use crate::cli::signals::{Signals, Wish, Wishes};
+use crate::cli::signals::{Signals, Wish, Wishes, outlive_full_files};
 use crate::cli::successor::{self, Successor};
 use crate::cli::{EX_CONFIG, check, environment, service, start_logging};
 use crate::config::Watch;
@@ -47,7 +47,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     start_logging(config.log_level);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     // First of all: whoever reads that we listen may stop us in the next moment.
-    let listen = async { Ok::<_, std::io::Error>((Signals::listen()?, Wishes::listen()?)) };
+    let listen = async {
+        outlive_full_files()?;
+        Ok::<_, std::io::Error>((Signals::listen()?, Wishes::listen()?))
+    };
     let (signals, wishes) = runtime.block_on(listen).context("signals cannot be listened to")?;
     let sockets = passed.into_iter().collect::<std::io::Result<_>>().and_then(Passed::new);
     let sockets = sockets.context("a socket that was passed cannot be used")?;

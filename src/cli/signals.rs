@@ -29,6 +29,20 @@ impl Signals {
     }
 }
 
+/// SIGXFSZ on Linux and on the BSDs, but for the MIPS and PA-RISC machines among them.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// Lets a write past a limit on the size of files (`RLIMIT_FSIZE` of setrlimit(2)) fail like one to a full disk. The
+/// signal for it would end the program, and with it the site's traffic, over a log that nobody may be waiting for. A
+/// process that has listened to a signal once is not ended by it any more, also when nobody listens.
+///
+/// # Errors
+///
+/// As [`Signals::listen`].
+pub(super) fn outlive_full_files() -> io::Result<()> {
+    signal(SignalKind::from_raw(FILE_TOO_LARGE)).map(drop)
+}
+
 /// What a running proxy is told beside that: SIGHUP by those who have changed a file, SIGUSR2 by those who have changed
 /// the program. Whoever listens is not killed by them any more, not even after this value is dropped; the commands at a
 /// terminal do not listen, so that they end when it is closed.

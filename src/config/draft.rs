@@ -140,17 +140,14 @@ impl Draft {
             max_age: self.session.warm_pool.max_age,
             per_second: genesys.rate_limit,
         };
-        let keys = self.keys?;
         let outbox = match (self.kms.value, &self.store) {
             (Some(kms), store::Place::Folder(folder)) => Some(outbox::Config {
                 folder: folder.clone(),
                 url: kms.url,
                 secret: kms.secret,
+                ca: kms.ca,
                 timeout: kms.timeout,
                 give_up_after: kms.give_up_after,
-                protection: self.cookie.protection,
-                // A secret of the configuration is replaced by whoever wrote it there.
-                rotate_every: keys.rotate_every.filter(|_| matches!(keys.source, keys::Source::File(_))),
             }),
             _ => None,
         };
@@ -165,7 +162,7 @@ impl Draft {
             warm_pool,
             gate,
             cookie: self.cookie,
-            keys,
+            keys: self.keys?,
             own: self.own,
             store: self.store,
             outbox,

@@ -1,13 +1,14 @@
 //! The sections about the process itself: `own`, `store`, `admin`, `audit`, `kms`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeValue;
 
 use super::front;
 use super::raw::Section;
+use super::upstream;
 use super::value::{self, Unfit};
 use crate::admin;
 use crate::audit::{self, ClientAddress, Mode};
@@ -49,6 +50,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(72 * 3_600);
 pub(super) struct Kms {
     pub(super) url: String,
     pub(super) secret: SigningSecret,
+    pub(super) ca: Option<PathBuf>,
     pub(super) timeout: Duration,
     pub(super) give_up_after: Duration,
 }
@@ -90,6 +92,10 @@ pub(super) fn kms(section: &mut Section<'_>) -> Option<Kms> {
         true => section.need("webhook_secret", webhook_secret),
         false => section.optional("webhook_secret", webhook_secret),
     };
+    let ca = section.path("ca");
+    if let Some(ca) = &ca {
+        upstream::inspect_authorities(section, ca, "the receiver");
+    }
     let timeout = section.get("timeout", value::duration).unwrap_or(KMS_TIMEOUT);
     let give_up_after = section.get("give_up_after", value::duration).unwrap_or(GIVE_UP_AFTER);
     let url = url?;
@@ -100,7 +106,7 @@ pub(super) fn kms(section: &mut Section<'_>) -> Option<Kms> {
             .warning(&spot, "`kms.webhook_url` tells of sessions in the clear", "no TLS")
             .help("write https://");
     }
-    Some(Kms { url, secret: secret?, timeout, give_up_after })
+    Some(Kms { url, secret: secret?, ca, timeout, give_up_after })
 }
 
 fn webhook_url(value: &DeValue<'_>) -> value::Reading<String> {

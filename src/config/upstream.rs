@@ -106,7 +106,10 @@ fn tls(section: &mut Section<'_>) -> UpstreamTls {
         server_name: section.optional("server_name", server_name),
         insecure: section.get("insecure", value::flag).unwrap_or(false),
     };
-    inspect_authorities(section, &tls);
+    if let Some(ca) = &tls.ca {
+        section.findings.reads(ca);
+        inspect_authorities(section, ca, "the upstream");
+    }
     if tls.insecure {
         let (spot, ca) = (section.places().of("insecure"), section.places().of("ca"));
         if tls.ca.is_some() {
@@ -228,10 +231,9 @@ fn server_name(value: &DeValue<'_>) -> Reading<String> {
     }
 }
 
-fn inspect_authorities(section: &mut Section<'_>, tls: &UpstreamTls) {
-    let Some(path) = &tls.ca else { return };
-    section.findings.reads(path);
-    let authorities = CertificateDer::pem_file_iter(path).and_then(|found| found.collect::<Result<Vec<_>, _>>());
+/// Whether the file at `ca` has authorities for `whom` in it.
+pub(super) fn inspect_authorities(section: &mut Section<'_>, ca: &Path, whom: &str) {
+    let authorities = CertificateDer::pem_file_iter(ca).and_then(|found| found.collect::<Result<Vec<_>, _>>());
     let trouble = match authorities {
         Ok(found) if !found.is_empty() => return,
         Ok(_) => "it holds no certificate in PEM form".to_owned(),
@@ -241,6 +243,6 @@ fn inspect_authorities(section: &mut Section<'_>, tls: &UpstreamTls) {
     section
         .findings
         .error(&spot, format!("`{}` cannot be used: {trouble}", spot.key), "this file")
-        .note(format!("it was looked for at {}", path.display()))
-        .help("name a PEM file with the certificates that vouch for the upstream");
+        .note(format!("it was looked for at {}", ca.display()))
+        .help(format!("name a PEM file with the certificates that vouch for {whom}"));
 }

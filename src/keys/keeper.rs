@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::clock::{Clock, Timestamp};
-use crate::cookie::{Key, KeyId, KeyRing, SharedRing};
+use crate::cookie::SharedRing;
 use crate::fingerprint::Fingerprint;
 use crate::random::Random;
 
@@ -62,8 +62,6 @@ pub struct Keeper {
     /// No rotation is tried before this uptime.
     retry_at: Duration,
     has_complained: bool,
-    /// The key that signed, and those that were accepted, at the last [`Keeper::changes`].
-    told: (KeyId, Vec<KeyId>),
 }
 
 /// The last good record of a ring file, for whoever shows it.
@@ -76,32 +74,6 @@ impl SharedRecord {
     pub fn load(&self) -> Arc<RingRecord> {
         self.0.load_full()
     }
-}
-
-/// What has become different about a ring, by its file or by the clock.
-///
-/// ```
-/// use guestpass::event::Event;
-/// use guestpass::keys::Change;
-///
-/// fn event(change: Change) -> Event<'static> {
-///     match change {
-///         Change::Rotated { from, to } => Event::KeyRotated { from, to },
-///         Change::Retired(key_id) => Event::KeyRetired { key_id },
-///     }
-/// }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Another key signs.
-    Rotated {
-        /// The one that did.
-        from: KeyId,
-        /// The one that does.
-        to: KeyId,
-    },
-    /// What one key has signed is accepted no more.
-    Retired(KeyId),
 }
 
 /// What a look has come to.
@@ -158,7 +130,6 @@ impl Keeper {
         let record = file::read(&path)?;
         let ring = record.ring();
         Ok(Self {
-            told: state(&ring, clock.now()),
             due: config.rotate_every.map(|every| record.rotation_due(every)),
             ring: ring.into(),
             record: SharedRecord(Arc::new(ArcSwap::from_pointee(record))),
@@ -236,32 +207,6 @@ impl Keeper {
         looked
     }
 
-    /// What is different since this was last asked. A staged key takes over without the file being written, so it is
-    /// to be asked after each look, whatever that has come to.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use guestpass::clock::{Clock, SystemClock};
-    /// # use guestpass::keys::{self, Config, Keeper, RingRecord, Source};
-    /// # use guestpass::random::SystemRandom;
-    /// # let folder = tempfile::tempdir()?;
-    /// # let path = folder.path().join("keys.toml");
-    /// # keys::create(&path, "an example", &RingRecord::generate(&SystemRandom, SystemClock::new().now()))?;
-    /// # let (source, stage_for) = (Source::File(path.clone()), Config::STAGE_FOR);
-    /// # let config = Config { source, rotate_every: Some(Config::ROTATE_EVERY), stage_for };
-    /// # let mut keeper = Keeper::open(path, &config, Arc::new(SystemClock::new()), Arc::new(SystemRandom))?;
-    /// keeper.look(false);
-    /// assert_eq!(keeper.changes(), []);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn changes(&mut self) -> Vec<Change> {
-        let (signing, accepted) = state(&self.ring.load(), self.clock.now());
-        let (signed, were_accepted) = std::mem::replace(&mut self.told, (signing, accepted.clone()));
-        let rotated = (signed != signing).then_some(Change::Rotated { from: signed, to: signing });
-        let retired = were_accepted.into_iter().filter(|id| !accepted.contains(id)).map(Change::Retired);
-        rotated.into_iter().chain(retired).collect()
-    }
-
     fn read(&mut self, seen: Option<Fingerprint>) -> Looked {
         self.seen = seen;
         match file::read(&self.path) {
@@ -316,10 +261,6 @@ impl Keeper {
             }
         }
     }
-}
-
-fn state(ring: &KeyRing, now: Timestamp) -> (KeyId, Vec<KeyId>) {
-    (ring.signing(now).id(), ring.keys().map(Key::id).collect())
 }
 
 /// The error and what the operating system says of it.

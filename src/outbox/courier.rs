@@ -1,11 +1,12 @@
 //! One delivery: a POST, signed as Standard Webhooks 1.0 says, bounded in time.
 
 use std::error::Error as _;
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Url, redirect};
+use reqwest::{Certificate, Client, Url, redirect};
 
 use crate::backoff::retry_after;
 use crate::clock::Clock;
@@ -13,8 +14,9 @@ use crate::clock::Clock;
 use super::message::Message;
 use super::{Config, Error, SigningSecret};
 
-/// Of an answer's body nothing is of interest but that it comes to its end; one that does not within this is enough.
-const ENOUGH: usize = 64 * 1024;
+/// Of an answer's body nothing is of interest but that it comes to its end. One that is longer is no receiver's: some
+/// page, for whatever is asked of a server that knows no webhooks, or a body without end.
+const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// A receiver that asks for more than an hour is asked again after one.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
@@ -42,8 +44,15 @@ impl Courier {
         // No proxy: what the environment says of proxies is meant for people's programs. No redirect: it would carry an
         // event to an address that nobody configured, or lose it on the way (a POST may become a GET).
         let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(config.timeout);
-        // Without TLS there is nobody to trust: that needs no root certificates on this machine.
-        let client = if url.scheme() == "https" { client } else { client.tls_certs_only([]) };
+        let client = match &config.ca {
+            Some(path) => {
+                let pem = fs::read(path).map_err(|source| Error::Authorities { path: path.clone(), source })?;
+                client.tls_certs_only(Certificate::from_pem_bundle(&pem).map_err(Error::Client)?)
+            }
+            None if url.scheme() == "https" => client,
+            // Without TLS there is nobody to trust: that needs no root certificates on this machine.
+            None => client.tls_certs_only([]),
+        };
         let client = client.user_agent("guestpass").build().map_err(Error::Client)?;
         Ok(Self { client, url, secret: config.secret.clone(), clock })
     }
@@ -73,8 +82,9 @@ impl Courier {
         let mut read = 0;
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             read += chunk.len();
-            if read > ENOUGH {
-                break;
+            if read > LONGEST_ANSWER {
+                let why = format!("the receiver answered {status}, and with more than {LONGEST_ANSWER} bytes");
+                return Err(Failure { why, retry_after: None });
             }
         }
         Ok(())

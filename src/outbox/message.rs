@@ -11,7 +11,7 @@ use crate::cookie::{KeyId, Protection};
 use crate::event::Event;
 use crate::store::{LONGEST_SESSION, Revocation};
 
-use super::Config;
+use super::InUse;
 use super::wire::{Body, KeyRotationMatrix};
 
 /// Of SHA-256, for the id: as many as make a coincidence impossible.
@@ -31,8 +31,9 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// What is to be told of `event`, if anything is. `signing` is the key that signs at the moment.
-    pub(super) fn of(event: &Event<'_>, config: &Config, signing: KeyId, now: Timestamp) -> Option<Self> {
+    /// What is to be told of `event`, if anything is.
+    pub(super) fn of(event: &Event<'_>, in_use: &InUse, now: Timestamp) -> Option<Self> {
+        let signing = in_use.ring.load().signing(now).id();
         let body = |event, key: &KeyId, protection: Protection| Body {
             event,
             session_id: None,
@@ -40,7 +41,7 @@ impl Message {
             key_rotation_matrix: KeyRotationMatrix {
                 algorithm: protection.algorithm(),
                 key_version: key.to_string(),
-                rotation_policy: config.rotate_every.map_or_else(|| "manual".to_owned(), span),
+                rotation_policy: in_use.rotate_every.map_or_else(|| "manual".to_owned(), span),
             },
             expiration_directive: now.to_string(),
             issued_before: None,
@@ -55,22 +56,22 @@ impl Message {
                 (of_session(&session.id), body)
             }
             Event::Revoked { revocation: Revocation::Session { id, .. } } => {
-                let body = body("session.revoked", &signing, config.protection);
+                let body = body("session.revoked", &signing, in_use.protection);
                 (of_session(id), Body { session_id: Some(id.clone()), ..body })
             }
             Event::Revoked { revocation: Revocation::IssuedBefore(moment) } => {
-                let body = body("session.revoked", &signing, config.protection);
+                let body = body("session.revoked", &signing, in_use.protection);
                 ("sessions".to_owned(), Body { issued_before: Some(moment.to_string()), ..body })
             }
             Event::KeyRotated { from, to } => {
-                let body = body("key.rotated", to, config.protection);
+                let body = body("key.rotated", to, in_use.protection);
                 // By then the last session under the key before has ended.
                 let ends = now.plus(LONGEST_SESSION).to_string();
                 let previous_key_version = Some(from.to_string());
                 ("keys".to_owned(), Body { previous_key_version, expiration_directive: ends, ..body })
             }
             Event::KeyRetired { key_id } => {
-                let body = body("key.retired", &signing, config.protection);
+                let body = body("key.retired", &signing, in_use.protection);
                 ("keys".to_owned(), Body { retired_key_version: Some(key_id.to_string()), ..body })
             }
             _ => return None,

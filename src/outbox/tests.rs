@@ -23,8 +23,16 @@ fn config(folder: &Path, url: String) -> Config {
         folder: folder.to_owned(),
         url,
         secret: SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
+        ca: None,
         timeout: Duration::from_secs(5),
         give_up_after: Duration::from_secs(3_600),
+    }
+}
+
+/// With this key signing.
+fn in_use(id: &str) -> InUse {
+    InUse {
+        ring: Key::new(key(id), &SecretBytes::new(vec![7; 32])).into(),
         protection: Protection::Signed,
         rotate_every: Some(Duration::from_secs(90 * 86_400)),
     }
@@ -61,8 +69,7 @@ mod messages {
     use super::*;
 
     fn of(event: &Event<'_>) -> Message {
-        let config = config(Path::new("x"), String::new());
-        Message::of(event, &config, key("k1"), NOW).unwrap()
+        Message::of(event, &in_use("k1"), NOW).unwrap()
     }
 
     #[test]
@@ -96,10 +103,9 @@ mod messages {
     #[test]
     fn an_id_depends_on_what_happened_and_not_on_who_tells_of_it_when() {
         let rotated = |from, to, signing: &str, seconds| {
-            let mut config = config(Path::new("x"), String::new());
-            config.protection = Protection::Sealed;
+            let in_use = InUse { protection: Protection::Sealed, ..in_use(signing) };
             let event = Event::KeyRotated { from: key(from), to: key(to) };
-            Message::of(&event, &config, key(signing), NOW.plus(Duration::from_secs(seconds))).unwrap().id
+            Message::of(&event, &in_use, NOW.plus(Duration::from_secs(seconds))).unwrap().id
         };
         assert_eq!(rotated("k1", "k2", "k1", 0), rotated("k1", "k2", "k2", 3));
         assert_ne!(rotated("k1", "k2", "k1", 0), rotated("k2", "k3", "k1", 0));
@@ -371,7 +377,9 @@ mod couriers {
 
     #[tokio::test]
     async fn nothing_but_a_whole_2xx_is_an_acceptance() {
+        let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(65 * 1024));
         for (answer, closes, accepted) in [
+            (endless.as_str(), false, false),
             ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", false, true),
             ("HTTP/1.1 202 Accepted\r\nconnection: close\r\n\r\nwell", true, true),
             ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", true, false),
@@ -415,11 +423,10 @@ mod recording {
     use super::*;
 
     fn outbox(folder: &Path) -> Outbox {
-        let ring = SharedRing::from(Key::new(key("k1"), &SecretBytes::new(vec![7; 32])));
         // Nobody listens there.
         let config = config(folder, "http://127.0.0.1:1/".to_owned());
         let clock = Arc::new(ManualClock::at(NOW));
-        Outbox::start(config, ring, clock, Arc::new(SystemRandom), &runtime::Handle::current()).unwrap()
+        Outbox::start(config, in_use("k1"), clock, Arc::new(SystemRandom), &runtime::Handle::current()).unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

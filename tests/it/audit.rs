@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use http::Method;
@@ -10,7 +9,7 @@ use serde_json::Value;
 use toml::Table;
 
 use crate::harness::program::Program;
-use crate::harness::{ANYWHERE, Machine, Plan, Visitor, eventually, eventually_found, kills};
+use crate::harness::{ANYWHERE, Machine, Plan, Visitor, eventually, eventually_found};
 
 const SAME_ORIGIN: (&str, &str) = ("sec-fetch-site", "same-origin");
 
@@ -29,6 +28,14 @@ fn plan() -> Plan {
 
 fn table(text: &str) -> Table {
     text.parse().unwrap()
+}
+
+/// The sessions of which an audit log says that they were handed out. Its last line may be torn.
+pub(crate) fn minted(machine: &Machine) -> BTreeSet<String> {
+    let lines = text(machine);
+    let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let minted = lines.filter(|line| line["event"] == "session.minted");
+    minted.map(|line| line["sessionId"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Everything in the audit log, the oldest first.
@@ -227,22 +234,15 @@ async fn the_commands_show_it_and_say_where_it_was_changed() {
     assert!(code == Some(1) && said.contains("--head: no line has the number"), "{said}");
 }
 
-/// How large the program's files may be from now on (prlimit(1)).
-fn limit_files(program: &Program, limit: &str) {
-    let status =
-        Command::new("prlimit").args(["--pid", &program.id().to_string(), &format!("--fsize={limit}:")]).status();
-    assert!(status.unwrap().success());
-}
-
 #[tokio::test]
 #[ignore = "needs prlimit"]
 async fn without_room_a_required_log_refuses_sessions_and_lets_those_in_who_have_one() {
     let machine = Machine::planned(plan().set("audit.mode", "required")).await;
-    let (mut program, address) = machine.run_without_sigxfsz();
+    let (mut program, address) = machine.run();
     let mut early = Visitor::over_http1(address);
     assert!(early.visit("/lounge/").await.headers.contains_key("set-cookie"));
 
-    limit_files(&program, "0");
+    program.limit_files("0");
     for _ in 0..20 {
         let mut late = Visitor::over_http1(address);
         let refused = late.visit("/lounge/").await;
@@ -253,7 +253,7 @@ async fn without_room_a_required_log_refuses_sessions_and_lets_those_in_who_have
     }
     assert_eq!(program.complained().matches("the audit log cannot be written").count(), 1, "which is said once");
 
-    limit_files(&program, "unlimited");
+    program.limit_files("unlimited");
     let mut late = Visitor::over_http1(address);
     assert!(late.visit("/lounge/").await.headers.contains_key("set-cookie"), "it goes on by itself");
     end(&mut program);
@@ -269,7 +269,7 @@ async fn without_room_a_required_log_refuses_sessions_and_lets_those_in_who_have
 async fn without_room_the_best_effort_counts_and_is_in_nobodys_way() {
     let free = std::net::TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap();
     let machine = Machine::planned(plan().set("admin.address", free.to_string())).await;
-    let (mut program, address) = machine.run_without_sigxfsz();
+    let (mut program, address) = machine.run();
     Visitor::over_http1(address).visit("/lounge/").await;
     written(&machine, "session.minted").await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -284,13 +284,13 @@ async fn without_room_the_best_effort_counts_and_is_in_nobodys_way() {
     };
     shown(1, 0, false).await;
 
-    limit_files(&program, "0");
+    program.limit_files("0");
     for _ in 0..20 {
         assert!(Visitor::over_http1(address).visit("/lounge/").await.headers.contains_key("set-cookie"));
     }
     program.says("the audit log cannot be written");
     shown(1, 20, true).await;
-    limit_files(&program, "unlimited");
+    program.limit_files("unlimited");
     Visitor::over_http1(address).visit("/lounge/").await;
     shown(2, 20, false).await;
     end(&mut program);
@@ -300,26 +300,4 @@ async fn without_room_the_best_effort_counts_and_is_in_nobodys_way() {
     assert_eq!(lines.iter().filter(|line| line["event"] == "session.minted").count(), 2);
     let (code, said) = machine.says(&["audit", "verify"]);
     assert_eq!(code, Some(0), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs a release build"]
-async fn who_holds_a_cookie_has_his_line_whenever_the_program_is_killed() {
-    let small = plan().set("audit.max_size", "64KiB").set("audit.keep", 100_000);
-    let machine = Machine::planned(small.set("audit.mode", "required")).await;
-    kills::killed_under_load(&machine, |held| {
-        // The last line may be torn.
-        let minted: BTreeSet<_> = text(&machine)
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|line| line["event"] == "session.minted")
-            .map(|line| line["sessionId"].as_str().unwrap().to_owned())
-            .collect();
-        for id in held {
-            assert!(minted.contains(id), "{id} has no line");
-        }
-        let (code, said) = machine.says(&["audit", "verify"]);
-        assert_eq!(code, Some(0), "{said}");
-    })
-    .await;
 }

@@ -1,6 +1,7 @@
 //! The KMS hears of every session, at least once and in order, and no visitor waits for it.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
@@ -10,12 +11,13 @@ use guestpass::cookie;
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use toml::Table;
 
+use crate::audit;
 use crate::harness::kills::killed_under_load;
-use crate::harness::machine::Machine;
 use crate::harness::program::{self, Program};
 use crate::harness::receiver::{Mood, Receiver, WEBHOOK_SECRET};
-use crate::harness::{ANYWHERE, Plan, Town, Visitor, eventually};
+use crate::harness::{ANYWHERE, Machine, Plan, Town, Visitor, eventually};
 
 /// A town whose proxy tells this receiver.
 async fn telling(receiver: &Receiver, more: impl FnOnce(Plan) -> Plan) -> (TempDir, Town) {
@@ -23,7 +25,8 @@ async fn telling(receiver: &Receiver, more: impl FnOnce(Plan) -> Plan) -> (TempD
     let plan = Plan::default()
         .set("kms.webhook_url", receiver.url())
         .set("kms.webhook_secret", WEBHOOK_SECRET)
-        .set("store.path", store.path().to_str().unwrap());
+        .set("store.path", store.path().to_str().unwrap())
+        .set("session.mint_limit", no_limit());
     (store, Town::planned(more(plan)).await)
 }
 
@@ -38,14 +41,18 @@ async fn sign_out(visitor: &Visitor) {
     assert_eq!(visitor.clone().ask(Method::DELETE, "/_guestpass/session", &[same_origin]).await.status, 204);
 }
 
+fn no_limit() -> Table {
+    "per = '1s'\nbrowsers = 100000\nothers = 100000".parse().unwrap()
+}
+
 /// A machine whose proxy tells whoever listens at this URL, as often as anybody asks for a session.
 async fn machine(url: &str, more: impl FnOnce(Plan) -> Plan) -> Machine {
-    let limit: toml::Table = "per = \"1s\"\nbrowsers = 100000\nothers = 100000".parse().unwrap();
     let plan = Plan::default()
         .set("kms.webhook_url", url)
         .set("kms.webhook_secret", WEBHOOK_SECRET)
         .set("store.path", "state")
-        .set("session.mint_limit", limit);
+        .set("genesys.rate_limit", 1000)
+        .set("session.mint_limit", no_limit());
     Machine::planned(more(plan)).await
 }
 
@@ -82,22 +89,38 @@ async fn a_session_is_told_of_once_and_truly() {
     }
 }
 
+/// Visitors who come one after the other.
+const CROWD: usize = 4;
+
+/// All of them together take less than one delivery to whoever does not answer.
+async fn visit_quickly(town: &Town, mood: Mood) -> Vec<Visitor> {
+    let (asked, mut crowd) = (Instant::now(), vec![town.visitor(); CROWD]);
+    for visitor in &mut crowd {
+        assert_eq!(visitor.visit("/").await.status, 200);
+    }
+    assert!(asked.elapsed() < Duration::from_millis(1_400), "{mood:?}: {:?}", asked.elapsed());
+    crowd
+}
+
 #[tokio::test]
 async fn whatever_the_kms_does_no_visit_waits_and_nothing_is_lost() {
     let receiver = Receiver::start(Mood::Accepting).await;
     let (_store, town) = telling(&receiver, |plan| plan.set("kms.timeout", "1500ms")).await;
-    let moods = [Mood::Silent, Mood::Gone, Mood::Answering(500), Mood::Answering(410), Mood::Answering(308)];
-    for mood in moods.into_iter().chain([Mood::Lying]) {
+    let answers = [500, 410, 308].map(Mood::Answering);
+    for mood in answers.into_iter().chain([Mood::Silent, Mood::Gone, Mood::Lying, Mood::Endless]) {
         receiver.is_now(mood);
         let before = receiver.heard().len();
-        let mut visitor = town.visitor();
-        let asked = Instant::now();
-        assert_eq!(visitor.visit("/").await.status, 200);
-        assert!(asked.elapsed() < Duration::from_millis(1_000), "{mood:?}: {:?}", asked.elapsed());
+        let visitors = visit_quickly(&town, mood).await;
         eventually("it is tried", || receiver.heard().len() > before).await;
-        assert!(!receiver.knows(&session_of(&visitor)), "{mood:?}");
+        assert!(visitors.iter().all(|visitor| !receiver.knows(&session_of(visitor))), "{mood:?}");
         receiver.is_now(Mood::Accepting);
-        eventually("it is told of after all", || receiver.knows(&session_of(&visitor))).await;
+        for visitor in visitors {
+            eventually("it is told of after all", || receiver.knows(&session_of(&visitor))).await;
+        }
+    }
+    receiver.is_now(Mood::Slow);
+    for visitor in visit_quickly(&town, Mood::Slow).await {
+        eventually("a slow one is told of too", || receiver.knows(&session_of(&visitor))).await;
     }
     receiver.is_now(Mood::Hasty);
     let mut visitor = town.visitor();
@@ -105,7 +128,7 @@ async fn whatever_the_kms_does_no_visit_waits_and_nothing_is_lost() {
     eventually("whoever answers before having read has it all the same", || receiver.knows(&session_of(&visitor)))
         .await;
     let all = receiver.heard().iter().map(|delivery| delivery.id.clone()).collect::<BTreeSet<_>>();
-    assert_eq!(all.len(), moods.len() + 2, "a delivery keeps its id, however often it is tried");
+    assert_eq!(all.len(), 8 * CROWD + 1, "a delivery keeps its id, however often it is tried");
 }
 
 #[tokio::test]
@@ -150,6 +173,132 @@ async fn what_cannot_be_written_down_is_handed_to_nobody_and_everything_else_goe
     other.execute_batch("ROLLBACK").unwrap();
     newcomer.visit("/").await;
     eventually("it goes on by itself", || receiver.knows(&session_of(&newcomer))).await;
+}
+
+/// Another `proxy.toml`, of which the program is told.
+async fn reconfigure(machine: &Machine, program: &Program, change: impl FnOnce(&mut Table)) {
+    let read = || program.complained().matches("the configuration was read").count();
+    let before = read();
+    let mut table: Table = fs::read_to_string(machine.path("proxy.toml")).unwrap().parse().unwrap();
+    change(&mut table);
+    fs::write(machine.path("proxy.toml"), table.to_string()).unwrap();
+    program.signal("HUP");
+    eventually("it is read", || read() > before).await;
+}
+
+#[tokio::test]
+async fn after_a_reload_events_said_what_had_been_in_use_at_the_start() {
+    let receiver = Receiver::start(Mood::Accepting).await;
+    let keys: Table = "file = 'keys.toml'\nrotate_every = '30d'".parse().unwrap();
+    let machine = machine(&receiver.url(), |plan| plan.set("keys", keys)).await;
+    assert_eq!(machine.says(&["keys", "new", "keys.toml"]).0, Some(0));
+    let (program, address) = machine.run();
+    // Of the last event of this name how cookies are protected, by which key, and what becomes of that.
+    let matrix = async |event: &str, count: usize| {
+        let told = || receiver.heard().into_iter().map(|it| it.body).filter(|it| it["event"] == event);
+        eventually("it is told of", || told().count() == count).await;
+        let matrix = told().next_back().unwrap()["keyRotationMatrix"].clone();
+        ["algorithm", "keyVersion", "rotationPolicy"].map(|name| matrix[name].as_str().unwrap().to_owned())
+    };
+    let visitor = async || {
+        let mut visitor = Visitor::over_http1(address);
+        visitor.visit("/").await;
+        visitor
+    };
+    let first = visitor().await;
+    let [algorithm, key, policy] = matrix("session.created", 1).await;
+    assert_eq!((algorithm.as_str(), policy.as_str()), ("HMAC-SHA256", "30d"));
+
+    reconfigure(&machine, &program, |table| {
+        table.insert("cookie".to_owned(), "protection = 'sealed'".parse::<Table>().unwrap().into());
+        table["keys"]["rotate_every"] = "60d".into();
+    })
+    .await;
+    let sealed = ["AES-256-GCM", &key, "60d"].map(str::to_owned);
+    visitor().await;
+    assert_eq!(matrix("session.created", 2).await, sealed);
+    sign_out(&first).await;
+    assert_eq!(matrix("session.revoked", 1).await, sealed);
+    let said = program.complained();
+    assert!(!said.contains("these stay as they were"), "nothing waits for a restart: {said}");
+    reconfigure(&machine, &program, |table| table["store"]["path"] = "elsewhere".into()).await;
+    let named = program.says("these stay as they were until the program is restarted or succeeded (SIGUSR2)");
+    assert!(named.contains("\"store.path\""), "and nothing but that is named: {named}");
+
+    reconfigure(&machine, &program, |table| {
+        table.insert(
+            "keys".to_owned(),
+            "secret = 'another secret, long enough to be one'".parse::<Table>().unwrap().into(),
+        );
+    })
+    .await;
+    let [_, other, policy] = matrix("key.rotated", 1).await;
+    assert!(other != key && policy == "manual", "{other} {policy}");
+    assert_eq!(matrix("key.retired", 1).await[1], other);
+    visitor().await;
+    assert_eq!(matrix("session.created", 3).await, ["AES-256-GCM", &other, "manual"].map(str::to_owned));
+}
+
+#[tokio::test]
+async fn what_becomes_of_keys_is_told_of_and_what_the_operator_takes_back() {
+    let receiver = Receiver::start(Mood::Accepting).await;
+    let admin: Table = format!("address = '{ANYWHERE}'\ntoken = 'a-token-of-the-tests'").parse().unwrap();
+    let keys: Table = "file = 'keys.toml'".parse().unwrap();
+    let machine = machine(&receiver.url(), |plan| plan.set("keys", keys).set("admin", admin)).await;
+    assert_eq!(machine.says(&["keys", "new", "keys.toml"]).0, Some(0));
+    let (program, address) = machine.run();
+    let url = format!("http://{}/sessions/revoke", program.says("the operator is listened to admin=").trim());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let revoke = async |what: Value| {
+        let asked = client.post(&url).bearer_auth("a-token-of-the-tests").json(&what).send().await;
+        assert_eq!(asked.unwrap().status(), 200);
+    };
+    let told = async |event: &str, count: usize| {
+        let told = || receiver.heard().into_iter().map(|it| it.body).filter(|it| it["event"] == event);
+        eventually("it is told of", || told().count() == count).await;
+        told().next_back().unwrap()
+    };
+    let mut visitor = Visitor::over_http1(address);
+    visitor.visit("/").await;
+    let first = told("session.created", 1).await["keyRotationMatrix"]["keyVersion"].clone();
+
+    revoke(json!({ "session_id": session_of(&visitor) })).await;
+    assert_eq!(told("session.revoked", 1).await["sessionId"], session_of(&visitor));
+    revoke(json!({ "issued_before": "2026-01-01T00:00:00Z" })).await;
+    let revoked = told("session.revoked", 2).await;
+    assert_eq!((&revoked["sessionId"], &revoked["issuedBefore"]), (&Value::Null, &"2026-01-01T00:00:00.000Z".into()));
+
+    assert_eq!(machine.says(&["keys", "rotate", "--now"]).0, Some(0));
+    let rotated = told("key.rotated", 1).await;
+    let second = &rotated["keyRotationMatrix"]["keyVersion"];
+    assert!(rotated["previousKeyVersion"] == first && *second != first, "{rotated}");
+    assert_eq!(rotated["keyRotationMatrix"]["rotationPolicy"], "90d");
+    assert_eq!(machine.says(&["keys", "retire", first.as_str().unwrap(), "--force"]).0, Some(0));
+    let retired = told("key.retired", 1).await;
+    assert_eq!((&retired["retiredKeyVersion"], &retired["keyRotationMatrix"]["keyVersion"]), (&first, second));
+}
+
+#[tokio::test]
+async fn over_tls_it_tells_nobody_but_whom_the_configured_authority_vouches_for() {
+    let (receiver, authority) = Receiver::over_tls(Mood::Accepting).await;
+    for (name, is_trusted) in [("authority.pem", true), ("other.pem", false)] {
+        let machine = machine(&receiver.url(), |plan| plan.set("kms.ca", name)).await;
+        fs::write(machine.path("authority.pem"), &authority).unwrap();
+        fs::copy(machine.path("demo.pem"), machine.path("other.pem")).unwrap();
+        let (program, address) = machine.run();
+        let mut visitor = Visitor::over_http1(address);
+        visitor.visit("/").await;
+        match is_trusted {
+            true => eventually("it is told of", || receiver.knows(&session_of(&visitor))).await,
+            false => {
+                let refused = "the KMS did not accept an event, which is tried again";
+                eventually(refused, || program.complained().contains(refused)).await;
+                let why = program.says(refused);
+                assert!(why.contains("certificate"), "{why}");
+                assert!(!receiver.knows(&session_of(&visitor)));
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -267,17 +416,71 @@ async fn an_operators_call_sends_what_was_given_up_again() {
     eventually("it is told of", || receiver.knows(&session_of(&visitor))).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs half a minute"]
-async fn killed_at_any_moment_it_tells_of_every_session_that_somebody_holds() {
+async fn killed_at_any_moment_it_has_a_line_for_every_session_that_somebody_holds_and_tells_of_it() {
     let receiver = Receiver::start(Mood::Accepting).await;
-    let machine = machine(&receiver.url(), |plan| plan).await;
+    let logging = |plan: Plan| {
+        let plan = plan.set("audit.path", "audit/session.log").set("audit.mode", "required");
+        // Small ones, so that some are just begun or closed, of which all are kept.
+        plan.set("audit.max_size", "64KiB").set("audit.keep", 100_000)
+    };
+    let machine = machine(&receiver.url(), logging).await;
     let mut held = BTreeSet::new();
-    killed_under_load(&machine, |sessions| held.extend(sessions.iter().cloned())).await;
+    killed_under_load(&machine, |sessions| {
+        let minted = audit::minted(&machine);
+        for id in sessions {
+            assert!(minted.contains(id), "{id} has no line");
+        }
+        let (code, said) = machine.says(&["audit", "verify"]);
+        assert_eq!(code, Some(0), "{said}");
+        held.extend(sessions.iter().cloned());
+    })
+    .await;
     let _program = machine.run();
     let told = || receiver.accepted().into_iter().map(|(_, session)| session).collect::<BTreeSet<_>>();
     eventually("all are told of", || held.is_subset(&told())).await;
     assert!(held.len() > 20, "that was no load: {}", held.len());
+}
+
+#[tokio::test]
+#[ignore = "needs prlimit"]
+async fn without_room_nobody_gets_a_session_and_those_pass_who_have_one() {
+    let receiver = Receiver::start(Mood::Answering(500)).await;
+    let routes = [
+        "path = \"/account/**\"\nsession = \"require\"",
+        "path = \"/lounge/**\"\nsession = \"require\"\non_missing = \"issue\"",
+        "path = \"/strict/**\"\non_mint_failure = \"refuse\"",
+    ];
+    let machine = machine(&receiver.url(), |plan| plan.routes(&routes)).await;
+    let (mut program, address) = machine.run();
+    let mut early = Visitor::over_http1(address);
+    assert!(early.visit("/lounge/").await.headers.contains_key("set-cookie"));
+
+    program.limit_files("0");
+    for _ in 0..20 {
+        for (path, status) in [("/", 200), ("/lounge/", 503), ("/strict/", 503)] {
+            let mut late = Visitor::over_http1(address);
+            let answer = late.visit(path).await;
+            assert_eq!((answer.status.as_u16(), late.cookie.as_ref()), (status, None), "{path}");
+        }
+        assert_eq!(early.visit("/account/").await.status, 200, "who has a session notices nothing");
+    }
+    assert_eq!(program.complained().matches("the outbox cannot be written").count(), 1, "which is said once");
+    receiver.is_now(Mood::Accepting);
+    eventually("what is there is told of", || receiver.knows(&session_of(&early))).await;
+
+    program.limit_files("unlimited");
+    let mut late = Visitor::over_http1(address);
+    assert!(late.visit("/lounge/").await.headers.contains_key("set-cookie"), "it goes on by itself");
+    eventually("that one is told of", || receiver.knows(&session_of(&late))).await;
+    program.signal("TERM");
+    assert!(program.ends_within(Duration::from_secs(10)).success());
+    let (_program, address) = machine.run();
+    let mut last = Visitor::over_http1(address);
+    last.visit("/").await;
+    eventually("the last one is told of", || receiver.knows(&session_of(&last))).await;
+    assert_eq!(receiver.accepted().len(), 3, "and nothing twice: what was delivered without room is remembered");
 }
 
 /// `npm ci` in `tests/webhooks` brings the library.

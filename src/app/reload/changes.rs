@@ -1,13 +1,18 @@
 //! What a new configuration changes under a running process, and what it cannot.
 
+use std::path::PathBuf;
+
 use crate::config::Config;
 use crate::genesys;
+use crate::outbox;
 use crate::tls;
 
 /// The new configuration with what cannot change under a running process taken from the old one, and the names of what
 /// was asked for in vain.
 pub(super) fn keeping_what_stays(old: &Config, new: Config) -> (Config, Vec<&'static str>) {
     let oldest = |config: &Config| config.tls.as_ref().map(|tls| tls.min_version);
+    // Its folder is `store.path`.
+    let kms = |config: &Config| config.outbox.clone().map(|kms| outbox::Config { folder: PathBuf::new(), ..kms });
     let differs = [
         ("workers", new.workers != old.workers),
         ("listen", new.listeners != old.listeners),
@@ -16,8 +21,7 @@ pub(super) fn keeping_what_stays(old: &Config, new: Config) -> (Config, Vec<&'st
         ("admin", new.admin != old.admin),
         ("store.path", new.store != old.store),
         ("audit", new.audit != old.audit),
-        // Its events go on saying of protection and rotation what was so at the start.
-        ("kms", new.outbox != old.outbox),
+        ("kms", kms(&new) != kms(old)),
         ("log", (&new.access_log, new.log_level) != (&old.access_log, old.log_level)),
         ("shutdown.grace", new.grace != old.grace),
     ];

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 
 use guestpass::clock::SystemClock;
@@ -47,27 +47,14 @@ impl Machine {
 
     /// One more process of the program, and where it listens.
     pub(crate) fn run(&self) -> (Program, SocketAddr) {
-        Self::started(program::command(self.folder(), &["run"]))
-    }
-
-    /// The same, but it is told when a file may grow no more, instead of being ended (setrlimit(2)).
-    pub(crate) fn run_without_sigxfsz(&self) -> (Program, SocketAddr) {
-        let run = program::command(self.folder(), &["run"]);
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
-        shell.current_dir(self.folder()).env_clear().env("PATH", "/usr/bin:/bin");
-        Self::started(shell)
+        let program = Program::start(program::command(self.folder(), &["run"]));
+        let address = program.says("listening address=").trim().parse().unwrap();
+        (program, address)
     }
 
     /// Another command of the program, to its end: its exit code, and what it said.
     pub(crate) fn says(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let Output { status, stdout, stderr } = program::run(self.folder(), arguments);
         (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
-    }
-
-    fn started(command: Command) -> (Program, SocketAddr) {
-        let program = Program::start(command);
-        let address = program.says("listening address=").trim().parse().unwrap();
-        (program, address)
     }
 }

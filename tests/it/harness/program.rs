@@ -75,6 +75,12 @@ impl Program {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
+    /// How large its files may be from now on, in bytes, or `unlimited` (prlimit(1)).
+    pub(crate) fn limit_files(&self, limit: &str) {
+        let (id, limit) = (self.id().to_string(), format!("--fsize={limit}:"));
+        assert!(Command::new("prlimit").args(["--pid", &id, &limit]).status().unwrap().success());
+    }
+
     /// Waits until it has ended, for at most `patience`.
     pub(crate) fn ends_within(&mut self, patience: Duration) -> ExitStatus {
         let until = Instant::now() + patience;

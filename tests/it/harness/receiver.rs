@@ -1,17 +1,20 @@
 //! A KMS: whom the webhook tells of sessions and keys, in all the ways in which one can behave.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 use sha2::Sha256;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 use super::ANYWHERE;
 
@@ -23,6 +26,8 @@ pub(crate) const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 pub(crate) enum Mood {
     /// With a 204.
     Accepting,
+    /// With a 204, half a second later.
+    Slow,
     /// With this status.
     Answering(u16),
     /// Not at all, and the connection stays.
@@ -31,6 +36,8 @@ pub(crate) enum Mood {
     Gone,
     /// With a 200 whose body breaks off.
     Lying,
+    /// With a 200 whose body never ends.
+    Endless,
     /// With a 200 after the head of the request, before it has read more.
     Hasty,
 }
@@ -46,7 +53,7 @@ pub(crate) struct Delivery {
 /// Listens until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    address: SocketAddr,
+    url: String,
     mood: Arc<Mutex<Mood>>,
     heard: Arc<Mutex<Vec<Delivery>>>,
     listening: AbortHandle,
@@ -54,20 +61,47 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) async fn start(mood: Mood) -> Self {
+        Self::behind(mood, None).await
+    }
+
+    /// One that speaks TLS alone, and the PEM of who vouches for it.
+    pub(crate) async fn over_tls(mood: Mood) -> (Self, String) {
+        let authority_key = KeyPair::generate().unwrap();
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(DnType::CommonName, "the authority of a test");
+        let pem = authority.self_signed(&authority_key).unwrap().pem();
+        let key = KeyPair::generate().unwrap();
+        let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let own = own.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![own.into()], key).unwrap();
+        (Self::behind(mood, Some(TlsAcceptor::from(Arc::new(config)))).await, pem)
+    }
+
+    async fn behind(mood: Mood, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(ANYWHERE).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/hook", listener.local_addr().unwrap());
         let (mood, heard) = (Arc::new(Mutex::new(mood)), Arc::<Mutex<Vec<_>>>::default());
         let (moods, hearing) = (Arc::clone(&mood), Arc::clone(&heard));
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(receive(stream, Arc::clone(&moods), Arc::clone(&hearing)));
+                let (moods, hearing, tls) = (Arc::clone(&moods), Arc::clone(&hearing), tls.clone());
+                tokio::spawn(async move {
+                    let Some(tls) = tls else { return receive(stream, moods, hearing).await };
+                    // Who does not trust us goes away.
+                    if let Ok(stream) = tls.accept(stream).await {
+                        receive(stream, moods, hearing).await;
+                    }
+                });
             }
         });
-        Self { address, mood, heard, listening: listening.abort_handle() }
+        Self { url, mood, heard, listening: listening.abort_handle() }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
+        self.url.clone()
     }
 
     pub(crate) fn is_now(&self, mood: Mood) {
@@ -99,7 +133,10 @@ impl Drop for Receiver {
 }
 
 /// One request after the other, as HTTP/1.1 has them.
-async fn receive(mut stream: TcpStream, moods: Arc<Mutex<Mood>>, heard: Arc<Mutex<Vec<Delivery>>>) {
+async fn receive<T>(mut stream: T, moods: Arc<Mutex<Mood>>, heard: Arc<Mutex<Vec<Delivery>>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let mut bytes = Vec::new();
     loop {
         let Some((head, length)) = head(&bytes) else {
@@ -118,18 +155,27 @@ async fn receive(mut stream: TcpStream, moods: Arc<Mutex<Mood>>, heard: Arc<Mute
             }
         }
         let request: Vec<u8> = bytes.drain(..head + length).collect();
-        let is_accepted = matches!(mood, Mood::Accepting | Mood::Hasty);
+        let is_accepted = matches!(mood, Mood::Accepting | Mood::Slow | Mood::Hasty);
         heard.lock().unwrap().push(verified(&request[..head], &request[head..], is_accepted));
+        if mood == Mood::Slow {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         let answer = match mood {
-            Mood::Accepting => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
+            Mood::Accepting | Mood::Slow => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
             Mood::Answering(status) => format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\nlocation: /\r\n\r\n"),
             Mood::Lying => "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok".to_owned(),
+            Mood::Endless => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
             Mood::Gone => return,
             Mood::Hasty => continue,
             // Longer than any test asks: the client goes first.
             Mood::Silent => return tokio::time::sleep(Duration::from_secs(60)).await,
         };
         if stream.write_all(answer.as_bytes()).await.is_err() || mood == Mood::Lying {
+            return;
+        }
+        if mood == Mood::Endless {
+            // Until the client has had enough of it.
+            while stream.write_all(&[b'x'; 4_096]).await.is_ok() {}
             return;
         }
     }
