@@ -10,12 +10,18 @@ use http::{Method, Uri, Version};
 pub struct Malformed {
     /// What is wrong with it.
     pub rule: Rule,
-    /// Its method, where its first line got so far.
+    /// Its method, where its first line got so far and it is none that nobody has.
     pub method: Option<Method>,
     /// Its target, where there was one that can be read.
     pub target: Option<Uri>,
     /// The HTTP that its connection speaks.
     pub version: Version,
+}
+
+impl Malformed {
+    /// Bytes of a method: twice as long as the longest that is registered (`UPDATEREDIRECTREF`). What is longer is said to
+    /// fill somebody's log, or to find out what a server makes of it.
+    pub const LONGEST_METHOD: usize = 32;
 }
 
 /// What a request's bytes must keep to. The words are what the access log says.
@@ -28,6 +34,9 @@ pub enum Rule {
     /// RFC 9110, section 9.1: a token, and one space behind it.
     #[error("a method that is no token")]
     Method,
+    /// RFC 9112, section 3, would have 501; but no server behind us has such a method either.
+    #[error("a method that is too long to be one")]
+    MethodSize,
     /// RFC 9112, section 3.2, in the characters of RFC 3986 and what browsers leave beside them.
     #[error("a target with characters that it cannot have")]
     Target,

@@ -34,13 +34,20 @@ pub(super) struct Exchanges<S> {
 }
 
 impl<S: Handler> Exchanges<S> {
-    /// What came in the place of a request. HTTP/2 has no guard, and h2 no limit to the number of fields.
+    /// What came in the place of a request. HTTP/2 has no guard, and h2 no limit to the number of fields, nor to a
+    /// method.
     fn malformed(&self, request: &Request<Incoming>) -> Option<Malformed> {
         let guard = self.guard.as_ref().filter(|_| request.uri().path() == STAND_IN);
         guard.and_then(|guard| guard.malformed().cloned()).or_else(|| {
-            (count(request.headers()) > self.max_headers).then(|| Malformed {
-                rule: Rule::FieldCount,
-                method: Some(request.method().clone()),
+            let has_method = request.method().as_str().len() <= Malformed::LONGEST_METHOD;
+            let rule = match has_method {
+                false => Rule::MethodSize,
+                true if count(request.headers()) > self.max_headers => Rule::FieldCount,
+                true => return None,
+            };
+            Some(Malformed {
+                rule,
+                method: Some(request.method().clone()).filter(|_| has_method),
                 target: Some(request.uri().clone()),
                 version: request.version(),
             })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::harness::{Plan, Town, raw};
+use crate::harness::{Plan, Town, Visitor, eventually, frames, raw};
 
 /// A site that turns methods into capitals before it looks would act on it.
 #[tokio::test]
@@ -16,6 +16,25 @@ async fn a_method_in_lower_case_does_not_open_another_door() {
         assert_eq!(town.visitor().ask(method.clone(), "/items/1", &[]).await.status, 401, "{method}");
     }
     assert_eq!(town.site.seen().len(), 0);
+}
+
+/// HTTP/2 has no guard that looks at it.
+#[tokio::test]
+async fn a_method_of_any_length_is_no_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let town = Town::planned(Plan::default().set("log.access", log.to_str().unwrap())).await;
+    let read = || std::fs::read_to_string(&log).unwrap();
+    for mut visitor in [Visitor::over_http1(town.address()), Visitor::over_http2(town.address())] {
+        for (length, status) in [(32, 200), (33, 400), (20_000, 400)] {
+            let method = Method::from_bytes("M".repeat(length).as_bytes()).unwrap();
+            assert_eq!(visitor.ask(method, "/public/", &[]).await.status, status, "{length}");
+        }
+    }
+    assert_eq!(town.site.seen().len(), 2);
+    eventually("each has its line", || read().lines().count() == 6).await;
+    let refused = r#""method":"-""#;
+    assert!(read().matches(refused).count() == 4 && read().len() < 6_000, "{}", read());
 }
 
 /// No browser's preflight names one, and a site that heeds it would answer as if it were no OPTIONS at all.
@@ -40,6 +59,19 @@ async fn a_target_that_begins_with_a_host_is_read_as_one() {
     assert_eq!(town.site.seen().len(), 0);
     assert_eq!(status(&town, &get("//x/style.css")).await, 200, "what cannot be misread passes");
     assert_eq!(town.site_saw().target, "//x/style.css", "as it was received");
+}
+
+/// h2 cuts it off, and shows nobody that it was there: so what is judged must be what the site gets.
+#[tokio::test]
+async fn a_fragment_over_http2_is_neither_judged_nor_sent() {
+    let town = Town::raise().await;
+    let (mut reader, mut writer) = frames::connect(town.address(), &[]).await;
+    assert!(writer.send(&frames::get(1, "/public/#/../../account/", &[])).await);
+    reader.wait_for(|frame| frame.kind == frames::HEADERS).await;
+    assert_eq!(town.site_saw().target, "/public/");
+    assert!(writer.send(&frames::get(3, "/account/#/../public/", &[])).await);
+    reader.wait_for(|frame| frame.kind == frames::HEADERS && frame.stream == 3).await;
+    assert_eq!(town.site.seen().len(), 1);
 }
 
 #[tokio::test]

@@ -154,6 +154,9 @@ impl Reader {
     /// What follows the head.
     fn framing(&mut self, request: &Request<'_, '_>) -> Result<State, Rule> {
         let is_http_11 = request.version == Some(1);
+        if request.method.is_some_and(|method| method.len() > Malformed::LONGEST_METHOD) {
+            return Err(Rule::MethodSize);
+        }
         if !request.path.is_some_and(is_target) {
             return Err(Rule::Target);
         }
@@ -189,7 +192,9 @@ impl Reader {
 
 /// In a box, since it is rare and large.
 fn malformed(rule: Rule, request: Option<&Request<'_, '_>>) -> Box<Malformed> {
-    let method = request.and_then(|request| Method::from_bytes(request.method?.as_bytes()).ok());
+    let method = request.and_then(|request| request.method);
+    let method = method.filter(|method| method.len() <= Malformed::LONGEST_METHOD);
+    let method = method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
     let target = request.and_then(|request| request.path?.parse::<Uri>().ok());
     let is_http_10 = request.is_some_and(|request| request.version == Some(0));
     let version = if is_http_10 { Version::HTTP_10 } else { Version::HTTP_11 };

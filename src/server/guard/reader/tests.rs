@@ -77,6 +77,24 @@ fn a_head_is_taken_by_the_rules_alone() {
     }
 }
 
+/// It stood whole in the access log.
+#[test]
+fn a_method_of_twenty_thousand_bytes_is_none_and_is_not_kept() {
+    let bounds = Bounds { head: 32 * 1024, ..BOUNDS };
+    for (length, is_one) in [(32, true), (33, false), (20_000, false)] {
+        for target in ["/", "/a\\b"] {
+            let head = format!("{} {target} HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(length));
+            let stop = Reader::new(bounds).read(head.as_bytes()).1;
+            let Stop::Head(malformed) = stop else {
+                assert!(is_one && target == "/", "{length} {target}");
+                continue;
+            };
+            let expected = if is_one { Rule::Target } else { Rule::MethodSize };
+            assert_eq!((malformed.rule, malformed.method.is_some()), (expected, is_one));
+        }
+    }
+}
+
 #[test]
 fn a_body_has_one_length_or_chunks() {
     #[rustfmt::skip]
