@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
+use http::uri::Authority;
 use http::{HeaderMap, Request};
 
 use crate::context::Connection;
@@ -26,16 +27,17 @@ impl Access {
     /// rebinding): a host is ours if it is the very address that was connected to, or a name that our certificate bears.
     pub(super) fn is_our_host<B>(&self, request: &Request<B>) -> bool {
         let Some(connection) = request.extensions().get::<Connection>() else { return false };
-        // RFC 9110, section 7.2: the target's own authority, if it has one, else `Host`.
-        let mut said = request.headers().get_all(HOST).iter();
-        let authority = match (request.uri().authority(), said.next(), said.next()) {
-            (Some(authority), _, None) => authority.clone(),
-            (None, Some(host), None) => match host.as_bytes().try_into() {
-                Ok(authority) => authority,
-                Err(_) => return false,
-            },
-            _ => return false,
-        };
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let (host, several) = (hosts.next(), hosts.next().is_some());
+        let Ok(host) = host.map(|host| Authority::try_from(host.as_bytes())).transpose() else { return false };
+        let target = request.uri().authority();
+        // RFC 9110, section 7.2, has the target's own authority replace `Host`; but where both are said, neither may be
+        // another's.
+        let is_said = target.is_some() || host.is_some();
+        is_said && !several && target.into_iter().chain(&host).all(|authority| self.is_ours(authority, connection))
+    }
+
+    fn is_ours(&self, authority: &Authority, connection: &Connection) -> bool {
         let host = authority.host().to_ascii_lowercase();
         let is_ours = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             Ok(ip) => ip == connection.local.ip(),

@@ -9,6 +9,7 @@ use guestpass::random::SystemRandom;
 use http::StatusCode;
 use reqwest::Response;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use toml::Table;
 
 use crate::harness::{Plan, Town, Visitor, eventually_found};
@@ -127,6 +128,28 @@ async fn no_other_name_leads_here() {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let request = client.get(format!("http://{}/healthz", admin(&town))).header("host", &host);
         assert_eq!(request.send().await.unwrap().status(), status, "{host}");
+    }
+}
+
+/// A target that named us made up for a `Host` that named another.
+#[tokio::test]
+async fn a_foreign_host_beside_a_target_that_names_us_leads_nowhere() {
+    let town = with_token().await;
+    let here = admin(&town);
+    for (target, hosts, status) in [
+        (format!("http://{here}/healthz"), format!("Host: {here}"), "200"),
+        (format!("http://{here}/healthz"), "Host: rebound.example".to_owned(), "421"),
+        ("http://rebound.example/healthz".to_owned(), format!("Host: {here}"), "421"),
+        (format!("http://{here}/healthz"), "Host: @".to_owned(), "421"),
+        (format!("http://{here}/healthz"), format!("Host: {here}\r\nHost: {here}"), "421"),
+        ("/healthz".to_owned(), "A: b".to_owned(), "421"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(here).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\n{hosts}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.get(9..12), Some(status), "{request}{answer}");
     }
 }
 
