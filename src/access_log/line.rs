@@ -82,6 +82,7 @@ impl Exchange {
             mint: entry.mint,
             mint_ms: entry.mint_time.map(milliseconds),
             upstream: entry.upstream.as_deref(),
+            server: entry.server.as_deref(),
             route: entry.route.as_deref(),
             policy: entry.policy.map(Policy::as_str),
             reading: entry.reading,

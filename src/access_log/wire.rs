@@ -26,6 +26,8 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) upstream: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) route: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<&'static str>,

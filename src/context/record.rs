@@ -3,7 +3,7 @@
 //! It hangs in the request's extensions, since a response's vanish when the client goes away before it.
 
 use std::borrow::Cow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::policy::Policy;
@@ -35,6 +35,8 @@ pub struct Entry {
     pub session_id: Option<String>,
     /// The upstream's name.
     pub upstream: Option<Cow<'static, str>>,
+    /// The address of its server that was asked last, and so of the one that answered, if any did.
+    pub server: Option<Arc<str>>,
     /// From handing the request to the upstream until its response's head.
     pub upstream_time: Option<Duration>,
     /// How a visit came by its session, `pool` or `direct`; `failed` where none could be made.

@@ -124,6 +124,7 @@ impl<'a> Exchange<'a> {
         while deaths < ATTEMPTS {
             let (member, pool) = (&group.members[place], &self.to.pools[place]);
             let busy = member.busy();
+            self.context.record.note(|entry| entry.server = Some(Arc::clone(&member.address)));
             let Lent { mut link, reused } = match pool.lend(Wish { only_http1: self.websocket.is_some(), fresh }).await
             {
                 Ok(lent) => lent,

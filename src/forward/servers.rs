@@ -53,7 +53,7 @@ pub(super) struct Group {
 /// One of its servers.
 pub(super) struct Member {
     server: Server,
-    address: String,
+    pub(super) address: Arc<str>,
     seed: u64,
     /// What it is told as `Host` where it is told its own.
     pub(super) own_host: HeaderValue,
@@ -145,7 +145,7 @@ impl Group {
             let record = stays.filter(|_| same_rules).map(|stays| Arc::clone(&stays.record));
             Ok(Member {
                 server: server.clone(),
-                address: upstream.address(server),
+                address: upstream.address(server).into(),
                 seed: balance::seed(&upstream.address(server)),
                 own_host: own_host(upstream, server)?,
                 connector: connector.unwrap_or_else(|| Arc::new(made)),
@@ -222,7 +222,7 @@ impl Member {
         }
         let Some(change) = change else { return };
         history.since = clock.now();
-        let (server, error) = (&self.address, history.last_error.as_deref().unwrap_or_default());
+        let (server, error) = (&*self.address, history.last_error.as_deref().unwrap_or_default());
         match change {
             Change::TakenOut => {
                 tracing::warn!(upstream, server, error, "a server does not work")
@@ -256,7 +256,7 @@ impl Member {
         let history = self.record.history();
         ServerStatus {
             upstream,
-            server: self.address.clone(),
+            server: self.address.to_string(),
             healthy: history.health.is_healthy(),
             since: history.since,
             last_error: history.last_error.clone(),

@@ -42,6 +42,7 @@ async fn a_line_says_what_was_asked_decided_and_answered() {
         ("reading", "absent"),
         ("decision", "mint"),
         ("upstream", "site"),
+        ("server", &format!("http://{}", town.site.address())),
         ("session_id", session.as_str()),
     ] {
         assert_eq!(first[name], expected, "{name} of {first}");
