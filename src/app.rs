@@ -4,6 +4,7 @@
 //! own upstream connections, so that the way of a request crosses no thread. One more runtime, in the background, mints
 //! and watches over the servers behind us.
 
+mod descriptors;
 mod sockets;
 mod parts;
 mod worker;
@@ -11,6 +12,7 @@ mod operator;
 mod reload;
 mod rehearsal;
 
+pub use self::descriptors::{Shortage, raise_open_files};
 pub use self::rehearsal::Rehearsal;
 pub use self::sockets::Passed;
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::app::Shortage;
 use crate::audit::Mode;
 use crate::cli::{EX_CONFIG, environment, takes_colour};
 use crate::clock::{Clock, SystemClock};
@@ -43,6 +44,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     report(&loaded.problems)?;
     let Some(config) = loaded.config else { return Ok(ExitCode::from(EX_CONFIG)) };
     summarize(&config, &mut io::stdout().lock()).context("standard output cannot be written")?;
+    if let Some(shortage) = Shortage::of(&config.limits) {
+        writeln!(io::stderr(), "warning: {shortage}").context("standard error cannot be written")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -45,6 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     check::report(&loaded.problems)?;
     let Some(config) = loaded.config else { return Ok(ExitCode::from(EX_CONFIG)) };
     start_logging(config.log_level);
+    app::raise_open_files(&config.limits);
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     // First of all: whoever reads that we listen may stop us in the next moment.
     let listen = async {

@@ -94,6 +94,9 @@ mod schema;
 mod inspect;
 /// What the commands have in common: help, completions, manual pages, colours, and mistakes that say what would be right.
 mod command_line;
+/// It has as many files open as it may, and says when that may be too few.
+#[cfg(target_os = "linux")]
+mod open_files;
 /// Under load no request fails and no memory is lost, and a slow client costs the others nothing.
 #[cfg(target_os = "linux")]
 mod load;
