@@ -87,13 +87,16 @@ pub struct Proxy {
     outbox: Option<Arc<Outbox>>,
 }
 
-/// The two ways of stopping.
+/// The ways of stopping.
 #[derive(Clone, Debug, Default)]
 struct Stop {
     /// No new requests; those under way are finished.
     drain: CancellationToken,
     /// Now.
     kill: CancellationToken,
+    /// The operator's questions are for a successor. Without one they are answered to the end: whoever asks whether we are
+    /// ready is to hear that we are not.
+    succeeded: CancellationToken,
 }
 
 /// A runtime that may be dropped wherever its owner is: tokio's own panics on another runtime's thread, where dropping
@@ -283,6 +286,13 @@ impl Proxy {
         self.sockets.clear();
         self.stop.drain.cancel();
         self.join();
+    }
+
+    /// The same where a successor serves, who also answers the operator from now on.
+    pub fn stop_for_successor(mut self) {
+        self.sockets.clear();
+        self.stop.succeeded.cancel();
+        self.stop();
     }
 
     fn join(&mut self) {

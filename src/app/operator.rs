@@ -78,7 +78,7 @@ pub(super) fn listen(parts: &Parts, stop: &Stop, runtime: &Runtime, sockets: &mu
         tls,
         admission: Admission::new(&limits, Trust::default()),
         limits,
-        drain: stop.drain.clone(),
+        drain: stop.succeeded.clone(),
         connections: TaskTracker::new(),
     };
     let listening = socket.try_clone()?;

@@ -142,7 +142,8 @@ async fn stop(proxy: Proxy, end: End, grace: Duration) -> Result<()> {
         }
     }
     let kill = proxy.killer();
-    let mut stopped = tokio::task::spawn_blocking(|| proxy.stop());
+    let stop = if signal.is_some() { Proxy::stop } else { Proxy::stop_for_successor };
+    let mut stopped = tokio::task::spawn_blocking(move || stop(proxy));
     tokio::select! {
         done = &mut stopped => done.context("stopping failed")?,
         signal = signals.next() => {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::harness::{House, eventually, raw};
+use crate::harness::{House, eventually, eventually_found, raw};
 
 fn running(grace: &str) -> House {
     House::build(&format!("shutdown.grace = \"{grace}\""))
@@ -30,6 +30,33 @@ async fn a_request_under_way_is_answered_and_then_it_ends() {
     assert!(house.program.ends_within(Duration::from_secs(3)).success());
     let refused = visitor.request(Method::POST, "/").send().await;
     assert!(refused.is_err(), "nobody listens any more");
+}
+
+/// It closed with the others, so that nobody could ask how far it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_is_answered_until_everything_is_finished() {
+    let mut house = House::build("shutdown.grace = \"30s\"\nadmin.address = \"127.0.0.1:0\"");
+    let admin = house.program.says("admin=");
+    let ask = async |path: &str| {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.get(format!("http://{}{path}", admin.trim())).send().await?;
+        Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.text().await?))
+    };
+    assert_eq!(ask("/readyz").await.unwrap().0, 200);
+    let slow = tokio::spawn(house.visitor().request(Method::POST, "/slow?ms=2000").send());
+    eventually("it is under way", || !house.site.seen().is_empty()).await;
+    house.program.signal("TERM");
+    house.program.says("stopping");
+    let (status, why) = eventually_found("it says so", Duration::from_secs(1), async || {
+        Some(ask("/readyz").await.unwrap()).filter(|(status, _)| *status != 200)
+    })
+    .await;
+    assert!(status == 503 && why.contains("it is stopping"), "{status} {why}");
+    assert_eq!(ask("/healthz").await.unwrap().0, 200);
+    assert!(!slow.is_finished(), "all of that while a request is under way");
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+    assert!(house.program.ends_within(Duration::from_secs(3)).success());
+    assert!(ask("/healthz").await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
