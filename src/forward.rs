@@ -22,6 +22,7 @@ mod socket;
 mod upload;
 mod body;
 mod upgrade;
+mod farewell;
 
 use std::convert::Infallible;
 use std::fmt;

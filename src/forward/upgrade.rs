@@ -16,10 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectiona
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::farewell::Farewell;
 use crate::session::Ending;
 
-/// After the word to drain, what the two ends still have to say to each other: a close frame and its answer take one
-/// round trip, and a site that is being stopped with us sends them of its own accord.
+/// After the word to drain, what the two ends still have to say to each other: our close frame, the client's answer and
+/// the site's to that take a round trip each.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Per direction. WebSocket messages are mostly small, and a tunnel idles for most of its life.
@@ -34,7 +35,7 @@ pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// Copies both ways until either side breaks, both have closed, neither has said anything for `idle`, the session has
-/// come to its `ending`, or some moments after `drain`.
+/// come to its `ending`, or some moments after `drain`, with which the client is told that we go away.
 pub(super) async fn tunnel(
     client: OnUpgrade,
     upstream: OnUpgrade,
@@ -46,7 +47,8 @@ pub(super) async fn tunnel(
     let Ok((client, upstream)) = futures_util::future::try_join(client, upstream).await else { return };
     let heard = Arc::new(Heard { start: Instant::now(), last: AtomicU64::new(0) });
     let mut client = Ear { io: TokioIo::new(client), heard: Arc::clone(&heard) };
-    let mut upstream = Ear { io: TokioIo::new(upstream), heard: Arc::clone(&heard) };
+    let upstream = Ear { io: TokioIo::new(upstream), heard: Arc::clone(&heard) };
+    let mut upstream = Farewell::new(upstream, drain.clone());
     {
         let mut copying = std::pin::pin!(copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER));
         tokio::select! {

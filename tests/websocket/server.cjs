@@ -15,6 +15,10 @@ server.on('connection', (socket, request) => {
   socket.on('error', (error) => console.log(`error ${error.message}`));
   if (request.url === '/close') socket.close(4001, 'because');
   if (request.url === '/vanish') socket.terminate();
+  if (request.url === '/talk') {
+    const talking = setInterval(() => socket.send('x'.repeat(100_000), () => {}), 1);
+    socket.on('close', () => clearInterval(talking));
+  }
   if (request.url === '/fragments') {
     for (let n = 0; n < 100; n += 1) socket.send(`${n},`, { fin: n === 99, compress: false });
   }

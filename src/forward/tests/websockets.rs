@@ -97,16 +97,33 @@ async fn a_tunnel_ends_after_a_silence_of_both_sides() {
 
 #[tokio::test]
 async fn a_tunnel_gets_a_moment_when_the_process_drains() {
-    let (site, _heads) = echo("").await;
+    const GOING_AWAY: [u8; 4] = [0x88, 2, 3, 0xe9];
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let (site, _) = site(move |_, mut stream| {
+        let heard = heard.clone();
+        async move {
+            read_head(&mut stream).await;
+            stream.write_all(format!("{YES}\u{1}\u{2}hi").as_bytes()).await.unwrap();
+            let mut all = Vec::new();
+            let _ = stream.read_to_end(&mut all).await;
+            heard.send(all).unwrap();
+        }
+    })
+    .await;
     let (forward, around) = forward_drained_by(site);
     let front = front(forward).await;
-    let (mut speaks, mut mute) = (open(front).await, open(front).await);
+    let (mut answers, mut mute) = (open(front).await, open(front).await);
     around.drain.cancel();
     around.tunnels.close();
-    // One ends of its own accord within the moment, the other is ended.
-    speaks.write_all(b"last word").await.unwrap();
-    assert_eq!(read_exactly(&mut speaks, 9).await, "last word");
-    drop(speaks);
+    for client in [&mut answers, &mut mute] {
+        let mut told = [0; 8];
+        client.read_exact(&mut told).await.unwrap();
+        assert_eq!(told, [&b"\x01\x02hi"[..], &GOING_AWAY].concat()[..], "between two frames");
+    }
+    // One answers and goes, the other is ended.
+    answers.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
+    drop(answers);
+    assert_eq!(hears.recv().await.unwrap(), b"\x88\x82\0\0\0\0\x03\xe9", "the site hears the answer");
     let began = tokio::time::Instant::now();
     tokio::time::timeout(PATIENCE, around.tunnels.wait()).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
