@@ -3,7 +3,8 @@
 //! What is measured is the program itself, in a process of its own, as it is built for release. How fast it is stands
 //! nowhere here.
 
-mod h2load;
+/// A client that makes the load.
+pub(crate) mod h2load;
 
 /// No request fails and no memory is lost, however many there are.
 mod endurance;
@@ -31,10 +32,11 @@ use crate::harness::program::{self, Program};
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 
-/// The proxy in front of a site, each in a process of its own.
+/// The proxy in front of a site, each in a process of its own. Below `/quiet` stands another site like it, so that one
+/// can tell what the proxy does to somebody from what a site does whom others keep busy.
 pub(crate) struct Street {
     _folder: TempDir,
-    _site: Program,
+    _sites: [Program; 2],
     pub(crate) proxy: Program,
     pub(crate) address: SocketAddr,
 }
@@ -42,8 +44,9 @@ pub(crate) struct Street {
 impl Street {
     pub(crate) fn build() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let site = Program::start(program::command(folder.path(), &["simulate", "site", "--listen", "127.0.0.1:0"]));
-        let upstream = site.says("a sample site stands at ");
+        let listen = ["simulate", "site", "--listen", "127.0.0.1:0"];
+        let sites = [(); 2].map(|()| Program::start(program::command(folder.path(), &listen)));
+        let [site, quiet] = sites.each_ref().map(|site| site.says("a sample site stands at "));
         certificate::kept_in(folder.path(), &SystemClock::new()).unwrap();
         // One core for all, so that whoever is held up shows. No Genesys is there, and none is needed.
         let text = format!(
@@ -52,18 +55,22 @@ impl Street {
             listen = [{{ address = "127.0.0.1:0" }}]
             tls.certificate = [{{ chain = "demo.pem", key = "demo.key" }}]
             genesys = {{ base_url = "http://127.0.0.1:1", client_id = "c", client_secret = "s", organization_id = "o" }}
-            upstream = [{{ name = "site", servers = ["{}"] }}]
-            route = [{{ path = "/**", session = "open" }}]
+            upstream = [{{ name = "site", servers = ["{}"] }}, {{ name = "quiet", servers = ["{}"] }}]
+            route = [
+                {{ path = "/**", session = "open" }},
+                {{ path = "/quiet/**", session = "open", upstream = "quiet" }},
+            ]
             log.access = "off"
             "#,
-            upstream.trim_end_matches('/')
+            site.trim_end_matches('/'),
+            quiet.trim_end_matches('/')
         );
         std::fs::write(folder.path().join("proxy.toml"), text).unwrap();
         let mut command = program::command(folder.path(), &["run"]);
         command.env("HMAC_SECRET", "a secret of the environment, long enough");
         let proxy = Program::start(command);
         let address = proxy.says("listening address=").trim().parse().unwrap();
-        Self { _folder: folder, _site: site, proxy, address }
+        Self { _folder: folder, _sites: sites, proxy, address }
     }
 
     pub(crate) fn visitors(&self) -> [Visitor; 2] {
@@ -83,7 +90,7 @@ fn resident(process: u32) -> u64 {
 }
 
 /// Of a hundred equal parts of these, the one that `part` of them do not exceed.
-fn percentile(mut all: Vec<Duration>, part: usize) -> Duration {
+pub(crate) fn percentile(mut all: Vec<Duration>, part: usize) -> Duration {
     assert!(!all.is_empty(), "nothing was measured");
     all.sort_unstable();
     all[(all.len() * part / 100).min(all.len() - 1)]

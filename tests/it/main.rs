@@ -78,6 +78,9 @@ mod reload;
 /// A new process takes over, and nobody notices.
 #[cfg(target_os = "linux")]
 mod takeover;
+/// Everything changes under load, and only a killed server's requests are lost.
+#[cfg(target_os = "linux")]
+mod upheaval;
 /// A route in shadow turns nobody away, and says whom it would have.
 mod shadow;
 /// The operator's listener: who may call it, and what the calls do.

@@ -18,6 +18,14 @@ pub(crate) struct House {
     pub(crate) site: Site,
     pub(crate) program: Program,
     pub(crate) address: SocketAddr,
+    upstream: Upstream,
+}
+
+/// Whom the program is in front of, and where it writes what it has asked them.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) servers: Vec<String>,
+    pub(crate) log: &'static str,
 }
 
 impl House {
@@ -28,21 +36,36 @@ impl House {
 
     /// The same, with the environment as it is to be.
     pub(crate) fn build_with(extra: &str, surround: impl FnOnce(&mut std::process::Command)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let site = Site::start(ANYWHERE, Settings::recording()).unwrap();
+        let upstream = Upstream { servers: vec![format!("http://{}", site.address())], log: "off" };
+        Self::build_on(site, upstream, extra, surround)
+    }
+
+    /// In front of other servers than the site.
+    pub(crate) fn build_before(upstream: Upstream, extra: &str) -> Self {
+        Self::build_on(Site::start(ANYWHERE, Settings::default()).unwrap(), upstream, extra, |_| {})
+    }
+
+    fn build_on(
+        site: Site,
+        upstream: Upstream,
+        extra: &str,
+        surround: impl FnOnce(&mut std::process::Command),
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         certificate::kept_in(folder.path(), &SystemClock::new()).unwrap();
-        fs::write(folder.path().join("proxy.toml"), text(&site, extra)).unwrap();
+        fs::write(folder.path().join("proxy.toml"), upstream.text(extra)).unwrap();
         let mut command = program::command(folder.path(), &["run"]);
         command.env("HMAC_SECRET", "a secret of the environment, long enough");
         surround(&mut command);
         let program = Program::start(command);
         let address = program.says("listening address=").trim().parse().unwrap();
-        Self { folder, site, program, address }
+        Self { folder, site, program, address, upstream }
     }
 
     /// Writes another configuration, in one step, as a careful editor does.
     pub(crate) fn configure(&self, extra: &str) {
-        self.write("proxy.toml", &text(&self.site, extra));
+        self.write("proxy.toml", &self.upstream.text(extra));
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -65,16 +88,18 @@ impl House {
     }
 }
 
-fn text(site: &Site, extra: &str) -> String {
-    format!(
-        r#"
-        {extra}
-        listen = [{{ address = "127.0.0.1:0" }}]
-        tls.certificate = [{{ chain = "demo.pem", key = "demo.key" }}]
-        genesys = {{ base_url = "http://127.0.0.1:1", client_id = "c", client_secret = "s", organization_id = "o" }}
-        upstream = [{{ name = "site", servers = ["http://{}"] }}]
-        log.access = "off"
-        "#,
-        site.address()
-    )
+impl Upstream {
+    fn text(&self, extra: &str) -> String {
+        let Self { servers, log } = self;
+        format!(
+            r#"
+            {extra}
+            listen = [{{ address = "127.0.0.1:0" }}]
+            tls.certificate = [{{ chain = "demo.pem", key = "demo.key" }}]
+            genesys = {{ base_url = "http://127.0.0.1:1", client_id = "c", client_secret = "s", organization_id = "o" }}
+            upstream = [{{ name = "site", servers = {servers:?} }}]
+            log.access = "{log}"
+            "#
+        )
+    }
 }
