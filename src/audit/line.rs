@@ -13,12 +13,13 @@ use super::Config;
 use super::wire::Line;
 
 /// What a line can be about.
-pub const EVENTS: [&str; 12] = [
+pub const EVENTS: [&str; 13] = [
     MINTED,
     "session.refused",
     "session.revoked",
     "cookie.rejected",
     "access.refused",
+    "access.shadowed",
     "key.rotated",
     "key.retired",
     "config.reloaded",

@@ -91,10 +91,10 @@ async fn whom_a_route_in_shadow_let_pass_has_a_line_too() {
     assert_eq!(
         shown,
         [
-            "log.opened - - - -",
-            "access.shadowed session_required false false 127.0.0.0",
-            "cookie.rejected malformed false false 127.0.0.0",
-            "access.shadowed session_invalid false false 127.0.0.0",
+            "log.opened - - - - -",
+            "access.shadowed session_required absent false false 127.0.0.0",
+            "cookie.rejected malformed malformed false false 127.0.0.0",
+            "access.shadowed session_invalid malformed false false 127.0.0.0",
         ]
     );
 }
