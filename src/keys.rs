@@ -89,6 +89,14 @@ impl Config {
 
     /// How old the signing key becomes before it is replaced by itself, if ever it is: a secret is replaced by whoever
     /// wrote it into the configuration.
+    ///
+    /// ```
+    /// use guestpass::keys::{Config, Source};
+    ///
+    /// let source = Source::File("keys.toml".into());
+    /// let config = Config { source, rotate_every: Some(Config::ROTATE_EVERY), stage_for: Config::STAGE_FOR };
+    /// assert_eq!(config.rotates_every(), Some(Config::ROTATE_EVERY));
+    /// ```
     #[must_use]
     pub fn rotates_every(&self) -> Option<Duration> {
         self.rotate_every.filter(|_| matches!(self.source, Source::File(_)))

@@ -1,4 +1,4 @@
-//! What a value may look like, as far as that can be said without reading it: what [`super::schema`] tells editors.
+//! What a value may look like, as far as that can be said without reading it: what [`super::schema()`] tells editors.
 //!
 //! Nobody keeps a list of forms. A reader that is shown a value which cannot be meant says what it would take instead
 //! ([`super::value::Unfit`]), and each key's reader is asked in this way.

@@ -32,17 +32,13 @@ pub enum Change {
 /// The keys as they were when somebody last looked.
 ///
 /// ```
-/// # use guestpass::clock::{Clock, SystemClock};
-/// # use guestpass::cookie::{Key, KeyRing};
-/// # use guestpass::secret::SecretBytes;
+/// use guestpass::clock::{Clock, SystemClock};
+/// use guestpass::cookie::SharedRing;
 /// use guestpass::keys::Known;
 ///
-/// # let secret = "7wk0m3xTnTBSnTk0h1VvTqGh7VCGQ0bJ8wXmFhKpmhY=".to_owned();
-/// # let key = Key::from_secret(&SecretBytes::new(secret.into_bytes()))?;
-/// # let (ring, now) = (KeyRing::from(key), SystemClock::new().now());
-/// let mut known = Known::of(&ring, now);
-/// assert_eq!(known.changes(&ring, now), []);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// fn begin(ring: &SharedRing) -> Known {
+///     Known::of(&ring.load(), SystemClock::new().now())
+/// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Known {
@@ -52,6 +48,20 @@ pub struct Known {
 
 impl Known {
     /// Those of now.
+    ///
+    /// ```
+    /// # use guestpass::clock::{Clock, SystemClock};
+    /// # use guestpass::cookie::{Key, KeyRing};
+    /// # use guestpass::secret::SecretBytes;
+    /// use guestpass::keys::Known;
+    ///
+    /// # let secret = "7wk0m3xTnTBSnTk0h1VvTqGh7VCGQ0bJ8wXmFhKpmhY=".to_owned();
+    /// # let key = Key::from_secret(&SecretBytes::new(secret.into_bytes()))?;
+    /// # let (ring, now) = (KeyRing::from(key), SystemClock::new().now());
+    /// let mut known = Known::of(&ring, now);
+    /// assert_eq!(known.changes(&ring, now), []);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn of(ring: &KeyRing, now: Timestamp) -> Self {
         Self { signing: ring.signing(now).id(), accepted: ring.keys().map(Key::id).collect() }
@@ -59,6 +69,21 @@ impl Known {
 
     /// What is different since the last look. A staged key takes over by the clock alone, so one looks again and again,
     /// also where nothing was read.
+    ///
+    /// ```
+    /// # use guestpass::clock::Timestamp;
+    /// # use guestpass::cookie::KeyRing;
+    /// use guestpass::keys::{Change, Known};
+    ///
+    /// fn log(known: &mut Known, ring: &KeyRing, now: Timestamp) {
+    ///     for change in known.changes(ring, now) {
+    ///         match change {
+    ///             Change::Rotated { from, to } => println!("{to} signs in the place of {from}"),
+    ///             Change::Retired(id) => println!("{id} is accepted no more"),
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn changes(&mut self, ring: &KeyRing, now: Timestamp) -> Vec<Change> {
         let before = std::mem::replace(self, Self::of(ring, now));
         let (from, to) = (before.signing, self.signing);

@@ -33,14 +33,13 @@ const WHO: &str = "a running guestpass";
 /// ```
 /// use std::time::Duration;
 ///
-/// use guestpass::keys::Keeper;
+/// use guestpass::keys::{Keeper, Looked};
 ///
 /// /// On a thread of its own.
 /// fn look_after(mut keeper: Keeper) {
 ///     loop {
-///         keeper.look(false);
-///         for change in keeper.changes() {
-///             println!("{change:?}");
+///         if keeper.look(false) == Looked::Broken {
+///             eprintln!("the last good ring stays");
 ///         }
 ///         std::thread::sleep(Duration::from_secs(1));
 ///     }
