@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
@@ -243,7 +243,7 @@ async fn preface(mut socket: Socket) -> io::Result<(Version, Socket)> {
             read => filled += read,
         }
     }
-    socket.rewind(Bytes::copy_from_slice(&bytes[..filled]));
+    socket.rewind(BytesMut::from(&bytes[..filled]));
     let version = if bytes == *PREFACE { Version::Two } else { Version::One };
     Ok((version, socket))
 }

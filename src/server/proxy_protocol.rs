@@ -169,7 +169,7 @@ pub(super) async fn introduce(
         Announcement::No | Announcement::More if heeded == ProxyProtocol::Require => return Err(Error::Missing),
         Announcement::No | Announcement::More => (connection, 0),
     };
-    socket.rewind(bytes.split_off(length).freeze());
+    socket.rewind(bytes.split_off(length));
     Ok(introduced)
 }
 
