@@ -6,11 +6,13 @@
 mod address;
 mod malformed;
 mod record;
+mod spelt;
 mod trace;
 
 pub use self::address::{Misaddressed, Trust};
 pub use self::malformed::{Malformed, Rule};
 pub use self::record::{Entry, Record};
+pub use self::spelt::Spelt;
 pub use self::trace::Trace;
 
 use std::borrow::Cow;
@@ -80,7 +82,9 @@ impl RequestId {
     pub fn random(random: &dyn Random) -> Self {
         let mut bytes = [0; 16];
         random.fill(&mut bytes);
-        Self(format!("{:032x}", u128::from_be_bytes(bytes)).into())
+        let mut text = [0; 32];
+        trace::write_hex(&bytes, &mut text);
+        Self(std::str::from_utf8(&text).expect("hexadecimal digits are ASCII").into())
     }
 
     /// A trusted proxy's, if it is 1 to 64 of `[A-Za-z0-9._-]`: it is going to stand in logs.

@@ -17,11 +17,11 @@ use pin_project_lite::pin_project;
 
 use crate::body::Count;
 use crate::clock::Timestamp;
-use crate::context::{Context, Entry};
+use crate::context::{Context, Entry, Spelt};
 use crate::event::Event;
 use crate::policy::Policy;
 
-use super::wire::Line;
+use super::wire::Object;
 use super::{CoreLog, Format};
 
 /// Nginx' word for a request whose client left before there was an answer. It is no status of HTTP's, and never sent.
@@ -64,35 +64,43 @@ impl Exchange {
     }
 
     fn json(&self, entry: &Entry, duration: Duration, buffer: &mut Vec<u8>) {
-        let path = self.context.path_to_log();
-        let line = Line {
-            time: self.began(duration).to_string(),
-            request_id: self.context.request_id.as_str(),
-            trace_id: self.context.trace.id(),
-            client: self.context.client.to_string(),
-            protocol: protocol(self.context.version),
-            method: self.context.method.as_str(),
-            host: &self.context.host,
-            path: &path,
-            status: self.status_code(),
-            bytes: self.bytes,
-            bytes_in: self.read.bytes(),
-            duration_ms: milliseconds(duration),
-            upstream_ms: entry.upstream_time.map(milliseconds),
-            mint: entry.mint,
-            mint_ms: entry.mint_time.map(milliseconds),
-            upstream: entry.upstream.as_deref(),
-            server: entry.server.as_deref(),
-            route: entry.route.as_deref(),
-            policy: entry.policy.map(Policy::as_str),
-            reading: entry.reading,
-            decision: entry.decision,
-            shadow: entry.shadow,
-            reason: entry.reason.as_deref(),
-            session_id: entry.session_id.as_deref(),
-            cut: entry.cut || !self.whole,
-        };
-        serde_json::to_writer(&mut *buffer, &line).expect("plain fields always make JSON, and a Vec takes them");
+        let mut line = Object::new(buffer);
+        let began = self.began(duration).to_rfc3339();
+        line.text("time", std::str::from_utf8(&began).expect("a date is ASCII"));
+        line.text("request_id", self.context.request_id.as_str());
+        line.text("trace_id", self.context.trace.id());
+        line.text("client", Spelt::new(self.context.client).as_str());
+        line.text("protocol", protocol(self.context.version));
+        line.text("method", self.context.method.as_str());
+        line.text("host", &self.context.host);
+        line.text("path", &self.context.path_to_log());
+        line.number("status", self.status_code().into());
+        line.number("bytes", self.bytes);
+        match self.read.bytes() {
+            0 => {}
+            bytes => line.number("bytes_in", bytes),
+        }
+        line.milliseconds("duration_ms", duration);
+        if let Some(time) = entry.upstream_time {
+            line.milliseconds("upstream_ms", time);
+        }
+        line.any_text("mint", entry.mint);
+        if let Some(time) = entry.mint_time {
+            line.milliseconds("mint_ms", time);
+        }
+        line.any_text("upstream", entry.upstream.as_deref());
+        line.any_text("server", entry.server.as_deref());
+        line.any_text("route", entry.route.as_deref());
+        line.any_text("policy", entry.policy.map(Policy::as_str));
+        line.any_text("reading", entry.reading);
+        line.any_text("decision", entry.decision);
+        line.any_text("shadow", entry.shadow);
+        line.any_text("reason", entry.reason.as_deref());
+        line.any_text("session_id", entry.session_id.as_deref());
+        if entry.cut || !self.whole {
+            line.yes("cut");
+        }
+        line.end();
         buffer.push(b'\n');
     }
 

@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use super::upgrade;
 use super::upload::Upload;
 use crate::clock::Timestamp;
-use crate::context::{Context, RequestId, Trace};
+use crate::context::{Context, RequestId, Spelt, Trace};
 use crate::hygiene;
 use crate::session::Session;
 
@@ -37,13 +37,18 @@ pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: 
     // One buffer for all that has to be written out: five small allocations less a request.
     let mut text = Text::default();
     let peer = context.connection.peer.ip().to_canonical();
-    let real_ip = text.write(|text| write!(text, "{}", context.client));
-    // Mostly the same, and writing an address takes some 1,000 instructions.
+    let client = Spelt::new(context.client);
+    let real_ip = text.write(|text| text.write_str(client.as_str()));
+    // Mostly the same.
     let is_first = !headers.contains_key(FORWARDED_FOR);
     let chain = if is_first { real_ip.clone() } else { text.write(|text| chain(text, headers, context.client, peer)) };
     let forwarded = text.write(|text| forwarded(text, headers, context, peer));
     let host = text.write(|text| text.write_str(&context.authority));
-    let port = text.write(|text| write!(text, "{}", context.port));
+    let port = match context.port {
+        443 => HeaderValue::from_static("443"),
+        80 => HeaderValue::from_static("80"),
+        other => HeaderValue::from(other),
+    };
     let request_id = text.write(|text| text.write_str(context.request_id.as_str()));
     let text = text.buffer.freeze();
 
@@ -51,7 +56,7 @@ pub(super) fn tell_upstream(headers: &mut HeaderMap, version: Version, context: 
     set(headers, FORWARDED_FOR, value(&text, chain));
     set(headers, FORWARDED, value(&text, forwarded));
     set(headers, FORWARDED_HOST, value(&text, host));
-    set(headers, FORWARDED_PORT, value(&text, port));
+    headers.insert(FORWARDED_PORT, port);
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(context.scheme.as_str()));
     // A trusted proxy's is ours by now, if it can be one. Any other must not reach the site: the access log would know
     // the request by another name.
@@ -68,7 +73,7 @@ pub(super) fn tell_identity(headers: &mut HeaderMap, session: &Session, with_tok
     // In whole seconds, as the cookie has it: a session just minted would otherwise end at another moment than the same
     // session on the next request.
     let expires_at = Timestamp::from_seconds(session.expires_at.seconds());
-    set(headers, SESSION_EXPIRES, HeaderValue::from_str(&expires_at.to_string()).ok());
+    set(headers, SESSION_EXPIRES, HeaderValue::from_bytes(&expires_at.to_rfc3339()).ok());
     if with_token {
         let mut token = HeaderValue::from_str(session.token.expose()).ok();
         // So that it shows in no debug output and HPACK never indexes it (RFC 7541, section 7.1.3).
@@ -189,16 +194,18 @@ fn via(version: Version) -> HeaderValue {
 
 /// The visitor alone, or behind what a trusted proxy said the address that it came from.
 fn chain(text: &mut BytesMut, headers: &HeaderMap, client: IpAddr, peer: IpAddr) -> std::fmt::Result {
-    if extend(text, headers, &FORWARDED_FOR)? { write!(text, "{peer}") } else { write!(text, "{client}") }
+    let last = if extend(text, headers, &FORWARDED_FOR)? { peer } else { client };
+    text.write_str(Spelt::new(last).as_str())
 }
 
 /// RFC 7239, section 4. An IPv6 address and a host with a port are no tokens, so they stand in quotes.
 fn forwarded(text: &mut BytesMut, headers: &HeaderMap, context: &Context, peer: IpAddr) -> std::fmt::Result {
     // One that leads to somebody else would mislead a site that reads this header alone.
     let extends = context.forwarded_agrees && extend(text, headers, &FORWARDED)?;
-    match if extends { peer } else { context.client } {
-        IpAddr::V4(address) => write!(text, "for={address}")?,
-        IpAddr::V6(address) => write!(text, "for=\"[{address}]\"")?,
+    let last = if extends { peer } else { context.client };
+    let (before, behind) = if last.is_ipv4() { ("for=", "") } else { ("for=\"[", "]\"") };
+    for piece in [before, Spelt::new(last).as_str(), behind] {
+        text.write_str(piece)?;
     }
     let host = &context.authority;
     if !host.is_empty() {
