@@ -167,9 +167,9 @@ impl Call {
 }
 
 impl Inner {
-    fn addressee(&self) -> Addressee {
+    fn addressee(&self) -> Addressee<'static> {
         let request_id = RequestId::random(&*self.handles.random);
-        Addressee { request_id: request_id.as_str().to_owned(), ..Addressee::default() }
+        Addressee { request_id: request_id.as_str().to_owned().into(), ..Addressee::default() }
     }
 
     async fn answer(&self, request: Request<Bounded<Incoming>>) -> Response<Full<Bytes>> {

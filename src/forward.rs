@@ -206,7 +206,7 @@ impl Inner {
         let Some(to) = matched else {
             return self.refuse(&Refusal::new(Code::Internal, "no upstream was matched"), Some(&context), accept);
         };
-        context.record.note(|entry| entry.upstream = Some(to.group.settings.name.clone().into()));
+        context.record.note(|entry| entry.upstream = Some(Arc::clone(&to.group.name)));
         let exchange = Exchange::new(to, &self.around, Arc::clone(&context), &mut head, upload.clone());
         let lingers = exchange.lingers();
         match exchange.run(head).await {

@@ -142,7 +142,7 @@ impl Shared {
         let received = self.clock.uptime();
         let context = Arc::new(Context::of_malformed(request, connection, &self.trust, &*self.random, received));
         let exchange = Exchange::begin(&self.log, Arc::clone(&context), Count::default());
-        let to = Addressee { request_id: context.request_id.as_str().to_owned(), ..Addressee::default() };
+        let to = Addressee { request_id: context.request_id.as_str().into(), ..Addressee::default() };
         let response = self.renderer.render(&request.rule.into(), &to);
         (context, exchange, response)
     }
@@ -218,7 +218,7 @@ impl Shared {
         let overrides = routes::override_methods(&head.headers);
         let matched = self.routes.find(&context.host, head.uri.path(), &head.method, &overrides)?;
         context.record.note(|entry| {
-            entry.route = Some(matched.pattern.to_string().into());
+            entry.route = Some(Arc::clone(&matched.pattern));
             entry.slot = self.slots.get(matched.place).copied();
             entry.policy = Some(matched.rules.policy);
         });

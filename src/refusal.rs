@@ -283,20 +283,20 @@ impl From<Rule> for Refusal {
 /// Whom a refusal is told: kept from the request's head, since the request itself may be gone by then.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
-pub struct Addressee {
+pub struct Addressee<'a> {
     /// Whether a page will be looked at by a person.
     pub prefers_html: bool,
     /// The realm of `WWW-Authenticate`.
-    pub host: String,
+    pub host: Cow<'a, str>,
     /// What to quote when asking the operator.
-    pub request_id: String,
+    pub request_id: Cow<'a, str>,
 }
 
-impl Addressee {
+impl<'a> Addressee<'a> {
     /// Reads from `Accept` whether a page is wanted.
     #[must_use]
-    pub fn new(headers: &HeaderMap, host: &str, request_id: &str) -> Self {
-        Self { prefers_html: prefers_html(headers), host: host.to_owned(), request_id: request_id.to_owned() }
+    pub fn new(headers: &HeaderMap, host: &'a str, request_id: &'a str) -> Self {
+        Self { prefers_html: prefers_html(headers), host: host.into(), request_id: request_id.into() }
     }
 }
 
@@ -333,7 +333,7 @@ impl Renderer {
     /// The response. The refusal itself travels in its extensions, for whoever writes down what happened.
     #[doc(hidden)]
     #[must_use]
-    pub fn render(&self, refusal: &Refusal, to: &Addressee) -> Response<Full<Bytes>> {
+    pub fn render(&self, refusal: &Refusal, to: &Addressee<'_>) -> Response<Full<Bytes>> {
         let (content_type, body) = if to.prefers_html {
             ("text/html; charset=utf-8", self.html(refusal, to))
         } else {
@@ -363,7 +363,7 @@ impl Renderer {
         response
     }
 
-    fn html(&self, refusal: &Refusal, to: &Addressee) -> String {
+    fn html(&self, refusal: &Refusal, to: &Addressee<'_>) -> String {
         self.page
             .as_deref()
             .unwrap_or(include_str!("refusal/page.html"))
@@ -374,7 +374,7 @@ impl Renderer {
     }
 }
 
-fn problem(refusal: &Refusal, to: &Addressee) -> String {
+fn problem(refusal: &Refusal, to: &Addressee<'_>) -> String {
     let problem = Problem {
         status: refusal.code.status().as_u16(),
         title: refusal.code.title(),
@@ -456,7 +456,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_a_problem_document() {
-        let to = Addressee { prefers_html: false, host: "shop.example".to_owned(), request_id: "r1".to_owned() };
+        let to = Addressee { prefers_html: false, host: "shop.example".into(), request_id: "r1".into() };
         let refusal = Refusal::new(Code::SessionRequired, "the reason stays here");
         let response = Renderer::default().render(&refusal, &to);
         assert_eq!(response.status(), 401);
@@ -474,7 +474,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_of_the_operators_own_is_filled_in() {
-        let to = Addressee { prefers_html: true, host: String::new(), request_id: "r1".to_owned() };
+        let to = Addressee { prefers_html: true, host: "".into(), request_id: "r1".into() };
         let renderer = Renderer::new(Some("<b>{status} {code} {request_id}</b>".to_owned()));
         let refusal = Refusal::new(Code::TooManySessions, "").retry_after(Duration::from_millis(1200));
         let response = renderer.render(&refusal, &to);
@@ -484,7 +484,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_built_in_page_names_the_request_and_no_reason() {
-        let to = Addressee { prefers_html: true, host: String::new(), request_id: "r1".to_owned() };
+        let to = Addressee { prefers_html: true, host: "".into(), request_id: "r1".into() };
         let page = text(Renderer::default().render(&Refusal::new(Code::SessionInvalid, "tag"), &to)).await;
         assert!(page.contains("403") && page.contains("r1") && !page.contains("tag"), "{page}");
     }

@@ -16,7 +16,7 @@ pub struct Record(Mutex<Entry>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// The route's pattern, as configured.
-    pub route: Option<Cow<'static, str>>,
+    pub route: Option<Arc<str>>,
     /// Under which number whoever counts knows the route.
     pub slot: Option<usize>,
     /// What the route asks.
@@ -34,7 +34,7 @@ pub struct Entry {
     /// The verified or minted session.
     pub session_id: Option<String>,
     /// The upstream's name.
-    pub upstream: Option<Cow<'static, str>>,
+    pub upstream: Option<Arc<str>>,
     /// The address of its server that was asked last, and so of the one that answered, if any did.
     pub server: Option<Arc<str>>,
     /// From handing the request to the upstream until its response's head.

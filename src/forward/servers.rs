@@ -45,6 +45,8 @@ pub struct ServerStatus {
 /// One upstream.
 #[derive(Debug)]
 pub(super) struct Group {
+    /// The settings', to be shared.
+    pub(super) name: Arc<str>,
     pub(super) settings: Upstream,
     pub(super) members: Vec<Member>,
     turn: AtomicUsize,
@@ -153,7 +155,7 @@ impl Group {
             })
         };
         let members = upstream.servers.iter().map(member).collect::<Result<_, Error>>()?;
-        Ok(Self { settings: upstream.clone(), members, turn: AtomicUsize::new(0) })
+        Ok(Self { name: upstream.name.as_str().into(), settings: upstream.clone(), members, turn: AtomicUsize::new(0) })
     }
 
     /// The place of the server that a request goes to, of those that it has not `tried`; `None` when that were all. If
