@@ -15,6 +15,9 @@ use super::sealed::Sealed;
 use super::signed::Signed;
 use super::{Protection, sealed, signed};
 
+/// What a session of Genesys' takes is a third of it. Zeros for the longest value would be written for each request.
+const USUAL: usize = 768;
+
 /// As long as a value may be: browsers promise to keep no more of a cookie (RFC 6265, section 6.1).
 const LONGEST: usize = 4096;
 
@@ -22,21 +25,33 @@ const LONGEST: usize = 4096;
 /// as it is read, and is wiped afterwards; what was merely signed is not, since the request's head, which nobody wipes,
 /// says the same.
 pub(super) struct Scratch {
-    /// The parts, and a block more for the decoder's rounding up.
-    bytes: [u8; LONGEST / 4 * 3 + 3],
+    usual: [u8; USUAL],
+    longer: Vec<u8>,
     secret: bool,
 }
 
 impl Scratch {
     pub(super) const fn new() -> Self {
-        Self { bytes: [0; _], secret: false }
+        Self { usual: [0; _], longer: Vec::new(), secret: false }
+    }
+
+    /// Room for what a value of this length decodes to.
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        // The parts, and a block more for the decoder's rounding up.
+        let needed = length / 4 * 3 + 3;
+        if needed <= USUAL {
+            return &mut self.usual;
+        }
+        self.longer.resize(needed, 0);
+        &mut self.longer
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         if self.secret {
-            self.bytes.zeroize();
+            self.usual.zeroize();
+            self.longer.zeroize();
         }
     }
 }
@@ -68,8 +83,9 @@ impl<'v, 's> Envelope<'v, 's> {
         };
         let key_id = KeyId::parse(kid).ok_or(Flaw::KeyId)?;
         scratch.secret = protection == Protection::Sealed;
-        let length = decode(third, &mut scratch.bytes).ok_or(Flaw::Encoding(names[0]))?;
-        let (third, rest) = scratch.bytes.split_at_mut(length);
+        let room = scratch.room(value.len());
+        let length = decode(third, room).ok_or(Flaw::Encoding(names[0]))?;
+        let (third, rest) = room.split_at_mut(length);
         let length = decode(fourth, rest).ok_or(Flaw::Encoding(names[1]))?;
         Ok(match protection {
             Protection::Signed => Self::Signed(Signed {

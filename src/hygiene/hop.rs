@@ -5,9 +5,15 @@ use http::header::{CONNECTION, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 
 use super::names;
 
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+static HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
 
 /// Drops the headers of RFC 9110, section 7.6.1, and those that `Connection` names.
 ///
@@ -24,9 +30,19 @@ pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in [&CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &TE, &TRANSFER_ENCODING, &UPGRADE, &HTTP2_SETTINGS] {
-        headers.remove(name);
+    // Most messages have one of them or none, and asking a map for a name costs more than looking at all of its names.
+    let found = headers.keys().filter_map(place).fold(0_u8, |found, place| found | 1 << place);
+    for (place, name) in HOP_BY_HOP.iter().enumerate() {
+        if found & 1 << place != 0 {
+            headers.remove(name);
+        }
     }
+}
+
+/// Of a name in [`HOP_BY_HOP`].
+fn place(name: &HeaderName) -> Option<usize> {
+    let may_be_one = matches!(name.as_str().as_bytes().first(), Some(b'c' | b'h' | b'k' | b'p' | b't' | b'u'));
+    if may_be_one { HOP_BY_HOP.iter().position(|known| known == name) } else { None }
 }
 
 /// The members of a comma-separated list over all lines of a header. A line that is no text has none.

@@ -28,6 +28,9 @@ use super::pulse::{Phase, Pulse};
 /// is reached is still taken whole, so that no frame is cut.
 const FULL: usize = 64 * 1024;
 
+/// What there is room for at first: a turn's worth of small answers.
+const ROOM: usize = 8 * 1024;
+
 /// The code that tells a client to behave (RFC 9113, section 7).
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 
@@ -241,6 +244,10 @@ where
             // Whoever polled hyper drains next, and that wakes the task.
             self.awaited = true;
             return Poll::Pending;
+        }
+        if self.gathered.capacity() == 0 {
+            // Some answers with their heads; growing up to there step by step would copy each of them again.
+            self.gathered.reserve(ROOM);
         }
         for slice in slices {
             self.outgoing.through(slice, |head| self.allowances.sent(head));
