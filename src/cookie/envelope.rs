@@ -13,7 +13,7 @@ use super::flaw::Flaw;
 use super::key::{Key, KeyId};
 use super::sealed::Sealed;
 use super::signed::Signed;
-use super::{Protection, sealed, signed};
+use super::{Protection, header, sealed, signed};
 
 /// What a session of Genesys' takes is a third of it. Zeros for the longest value would be written for each request.
 const USUAL: usize = 768;
@@ -68,7 +68,7 @@ impl<'v, 's> Envelope<'v, 's> {
         if value.len() > LONGEST {
             return Err(Flaw::TooLong);
         }
-        let mut parts = value.split(|byte| *byte == b'.');
+        let mut parts = header::split(value, b'.');
         let (Some(version), Some(kid), Some(third), Some(fourth), None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {

@@ -1,19 +1,9 @@
 //! Hop-by-hop headers: what one connection says to its other end, and nobody beyond it.
 
 use http::HeaderMap;
-use http::header::{CONNECTION, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HeaderName};
 
-use super::names;
-
-static HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
+use super::{drop_names, names};
 
 /// Drops the headers of RFC 9110, section 7.6.1, and those that `Connection` names.
 ///
@@ -30,19 +20,15 @@ pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    // Most messages have one of them or none, and asking a map for a name costs more than looking at all of its names.
-    let found = headers.keys().filter_map(place).fold(0_u8, |found, place| found | 1 << place);
-    for (place, name) in HOP_BY_HOP.iter().enumerate() {
-        if found & 1 << place != 0 {
-            headers.remove(name);
-        }
-    }
+    drop_names(headers, is_hop_by_hop);
 }
 
-/// Of a name in [`HOP_BY_HOP`].
-fn place(name: &HeaderName) -> Option<usize> {
-    let may_be_one = matches!(name.as_str().as_bytes().first(), Some(b'c' | b'h' | b'k' | b'p' | b't' | b'u'));
-    if may_be_one { HOP_BY_HOP.iter().position(|known| known == name) } else { None }
+/// One look at each name that there is costs less than asking the map for each of these, of which there is one or none.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" | "http2-settings"
+    )
 }
 
 /// The members of a comma-separated list over all lines of a header. A line that is no text has none.
