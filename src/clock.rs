@@ -141,7 +141,7 @@ impl Timestamp {
 impl Timestamp {
     /// RFC 3339 in UTC with milliseconds, as [`fmt::Display`] writes it: `2026-11-22T14:20:00.123Z`.
     #[must_use]
-    pub fn to_rfc3339(self) -> [u8; 24] {
+    pub(crate) fn to_rfc3339(self) -> [u8; 24] {
         let seconds = i64::try_from(self.seconds()).unwrap_or(i64::MAX);
         // Year 9999 is the last that RFC 3339 can write.
         let Ok(moment) = OffsetDateTime::from_unix_timestamp(seconds) else {

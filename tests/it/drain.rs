@@ -2,6 +2,7 @@
 //!
 //! Clients have a thread of their own, since waiting for the program to end would keep them from closing their side.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -93,7 +94,7 @@ async fn an_idle_connection_gets_one_more_answer_that_says_it_is_the_last() {
     assert!(!String::from_utf8_lossy(&answer[..length]).to_ascii_lowercase().contains("connection: close"));
 
     house.program.signal("TERM");
-    house.program.says("stopping");
+    eventually("nobody is let in any more", || TcpStream::connect(house.address).is_err()).await;
     // As one that was on its way already.
     stream.write_all(b"POST /status/404 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     answer.clear();
