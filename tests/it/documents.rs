@@ -61,11 +61,13 @@ fn what_the_library_alone_has_is_said() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"] {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
+        let folder = root().join(&document);
+        let folder = folder.parent().expect("it stands in one");
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
         for target in targets.filter(|target| !target.starts_with("https://")) {
-            assert!(root().join(target).exists(), "{document} leads to {target}, which is not there");
+            assert!(folder.join(target).exists(), "{document} leads to {target}, which is not there");
         }
     }
 }
@@ -118,10 +120,8 @@ fn every_command_and_flag_of_the_documents_exists() {
     ];
     let known = commands.map(|command| (command, help(command)));
     let mut named = BTreeSet::new();
-    for document in
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "certs/README.md"]
-    {
-        for code in pieces_of_code(&read(document)) {
+    for document in documents() {
+        for code in pieces_of_code(&read(&document)) {
             let Some((command, flags)) = command_line(&code) else { continue };
             let any_command = command.is_empty() && code.starts_with("--");
             let exists = |flag: &String| {
@@ -142,11 +142,11 @@ fn every_command_and_flag_of_the_documents_exists() {
 }
 
 #[test]
-fn the_limits_of_the_readme_are_those_of_the_example() {
+fn the_limits_of_the_documents_are_those_of_the_example() {
     let example: toml::Table = read("proxy.toml").parse().unwrap();
     let limits = example["limits"].as_table().unwrap();
-    let readme = read("README.md");
-    let table = readme.split_once("| setting in `[limits]` |").expect("README.md has a table of them").1;
+    let document = read("docs/operating.md");
+    let table = document.split_once("| setting in `[limits]` |").expect("it has a table of them").1;
     let mut shown = toml::Table::new();
     for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
@@ -253,6 +253,18 @@ fn help(command: &[&str]) -> String {
     let ended = program::run(root(), &arguments);
     assert!(ended.status.success(), "{arguments:?}");
     String::from_utf8(ended.stdout).unwrap()
+}
+
+/// All that is written for people, but for what stands beside code of its own.
+fn documents() -> Vec<String> {
+    let markdown = |folder: &str| {
+        let files = fs::read_dir(root().join(folder)).unwrap().map(|file| file.unwrap().file_name());
+        let names = files.map(|name| format!("{folder}{}", name.to_str().expect("names of files are text")));
+        names.filter(|name| name.ends_with(".md")).collect::<Vec<_>>()
+    };
+    let documents = ["", "docs/", "certs/"].map(markdown).concat();
+    assert!(documents.iter().any(|name| name == "README.md") && documents.len() > 8, "{documents:?}");
+    documents
 }
 
 fn root() -> &'static Path {

@@ -186,7 +186,7 @@ async fn both_formats_say_the_same() {
 }
 
 #[tokio::test]
-async fn the_readme_names_each_metric_and_no_other() {
+async fn the_documents_name_each_metric_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let (ring, audit) = (folder.path().join("keys.toml"), folder.path().join("audit.log"));
     keys::create(&ring, "a test", &RingRecord::generate(&SystemRandom, SystemClock::new().now())).unwrap();
@@ -201,8 +201,8 @@ async fn the_readme_names_each_metric_and_no_other() {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let shown: BTreeSet<&str> = types.collect();
 
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let table = readme.split_once("| metric | labels |").unwrap().1.split("\n\n").next().unwrap();
+    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/admin.md")).unwrap();
+    let table = document.split_once("| metric | labels |").unwrap().1.split("\n\n").next().unwrap();
     let cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
     let named: BTreeSet<&str> =
         cells.flat_map(|cell| cell.split([',', ' ', '`'])).filter(|it| !it.is_empty()).collect();
