@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, HeaderValue, UPGRADE};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -65,7 +65,7 @@ impl<S: Handler> Service<Request<Incoming>> for Exchanges<S> {
         let pulse = Arc::clone(&self.pulse);
         if let Some(malformed) = self.malformed(&request) {
             let response = Some(self.service.reject(&malformed, self.connection));
-            return Exchange { answer: Answer::Rejected { response }, open, upgrade: None, pulse };
+            return Exchange { answer: Answer::Rejected { response }, open, upgrade: None, pulse, is_new: false };
         }
         let upgrade = self.guard.as_ref().filter(|_| request.headers().contains_key(UPGRADE)).map(Arc::clone);
         let mut request = request.map(|body| Bounded::new(body, self.bounds));
@@ -74,7 +74,8 @@ impl<S: Handler> Service<Request<Incoming>> for Exchanges<S> {
             // An answer may be through before the request's body is: the connection is not idle then.
             request.body_mut().hold(Open::new(&self.pulse));
         }
-        Exchange { answer: Answer::Awaited { future: self.service.call(request) }, open, upgrade, pulse }
+        let is_new = request.version() == Version::HTTP_2;
+        Exchange { answer: Answer::Awaited { future: self.service.call(request) }, open, upgrade, pulse, is_new }
     }
 }
 
@@ -94,6 +95,8 @@ pin_project! {
         // Whoever waits to hear whether the protocol changes.
         upgrade: Option<Arc<Word>>,
         pulse: Arc<Pulse>,
+        // Whether hyper is still to be asked if anybody wants the answer.
+        is_new: bool,
     }
 }
 
@@ -119,6 +122,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        // Whoever floods a connection with requests resets them in the same breath, or has us reset them. hyper sees that
+        // only after a poll without an answer, and by then each of them would have gone to the site.
+        if std::mem::take(this.is_new) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let mut response = match this.answer.project() {
             AnswerProjection::Awaited { future } => ready!(future.poll(cx))?,
             AnswerProjection::Rejected { response } => response.take().expect("polled once, since it is ready"),

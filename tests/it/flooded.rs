@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::flood::{FLOODS, Flood, TOO_MANY_STREAMS};
+use crate::harness::flood::{FLOODS, Flood};
 use crate::harness::frames::{self, END_HEADERS, HEADERS, PING, RST_STREAM, WINDOW_UPDATE, field, frame, get};
 use crate::harness::program::Program;
 use crate::harness::{Visitor, raw};
@@ -48,19 +48,9 @@ const RESERVE: u64 = 24 * MIB;
 #[ignore = "needs a release build"]
 async fn by_frames() {
     let street = Street::build();
-    for flood in FLOODS.into_iter().filter(|flood| flood.name != TOO_MANY_STREAMS) {
+    for flood in FLOODS {
         beside(&street, flood.name, ATTACKERS, BOUND, || flood_on(street.address, flood)).await;
     }
-}
-
-/// By itself, since it is the dearest: of each connection as many requests as are allowed have gone to the site by the time
-/// at which it ends.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs a release build"]
-async fn by_more_streams_than_are_allowed() {
-    let street = Street::build();
-    let flood = FLOODS.into_iter().find(|flood| flood.name == TOO_MANY_STREAMS).unwrap();
-    beside(&street, flood.name, ATTACKERS, BOUND, || flood_on(street.address, flood)).await;
 }
 
 async fn flood_on(address: SocketAddr, Flood { most, beginning, step, .. }: Flood) {

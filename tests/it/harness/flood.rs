@@ -14,9 +14,6 @@ pub(crate) struct Flood {
     pub(crate) step: fn(u32) -> Vec<u8>,
 }
 
-/// The name of the one that is allowed most.
-pub(crate) const TOO_MANY_STREAMS: &str = "more streams than are allowed";
-
 /// A site's page that takes longer to answer than any test takes.
 pub(crate) const SLOW: &str = "/slow?ms=60000";
 
@@ -80,7 +77,7 @@ pub(crate) const FLOODS: [Flood; 13] = [
         step: |step| [get(stream(step), SLOW, &[]), on_itself(stream(step))].concat(),
     },
     Flood {
-        name: TOO_MANY_STREAMS,
+        name: "more streams than are allowed",
         most: 400,
         beginning: nothing,
         step: |step| frame(HEADERS, END_HEADERS | END_STREAM, stream(step), &fields(0x82, SLOW, &[])),
