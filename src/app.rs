@@ -164,6 +164,7 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
     let certificates = config.tls.as_ref().map(|tls| tls::Loaded::read(tls.certificates.clone())).transpose()?;
     let certificates = certificates.map(tls::Keeper::new);
     let bound = bind(&config, certificates.as_ref(), &mut sockets)?;
+    let operators = operator::bind(&config, &mut sockets)?;
     let addresses = bound.iter().map(|bound| bound.socket.local_addr()).collect::<Result<_, _>>()?;
 
     let cores = cores(config.workers);
@@ -181,7 +182,7 @@ pub fn start_given(config: Config, world: World, given: Given) -> Result<Proxy> 
     // All of them are made before the first one starts, so that a failure leaves nothing running.
     let made = (0..cores).map(|_| Worker::new(&parts, &bound, &admission, access_log.core(sink()), stop.clone()));
     let (made, cores): (Vec<_>, Vec<_>) = made.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let operator = operator::listen(&parts, &stop, &minting, &mut sockets)?;
+    let operator = operator::listen(&parts, &stop, &minting, operators)?;
     let (admin, operators_socket, operators_certificate) = match operator {
         Some(Operator { address, socket, certificate }) => (Some(address), Some(socket), certificate),
         None => (None, None, None),

@@ -32,9 +32,8 @@ pub(super) fn counted(
     if config.admin.is_none() {
         return (None, world);
     }
-    let client_address = config.audit.as_ref().map(|audit| audit.client_address).unwrap_or_default();
     let (audit, outbox) = (audit.map(Audit::health), outbox.map(Outbox::health));
-    let metrics = Metrics::new(Arc::clone(&world.clock), client_address, audit, outbox);
+    let metrics = Metrics::new(Arc::clone(&world.clock), config.client_address, audit, outbox);
     let sink = Everyone(vec![Box::new(metrics.clone()), Box::new(world.sink)]);
     (Some(metrics), World { sink: Arc::new(sink), ..world })
 }
@@ -49,10 +48,23 @@ pub(super) struct Operator {
     pub(super) certificate: Option<tls::Keeper>,
 }
 
-/// Listens where the configuration says.
-pub(super) fn listen(parts: &Parts, stop: &Stop, runtime: &Runtime, sockets: &mut Passed) -> Result<Option<Operator>> {
-    let (Some(config), Some(metrics)) = (&parts.config.admin, &parts.lasting.metrics) else { return Ok(None) };
+/// The operator's listener as soon as it is bound, before there is anything to see on it.
+pub(super) struct Bound {
+    socket: TcpListener,
+    tls: Option<(Arc<rustls::ServerConfig>, tls::Keeper)>,
+}
+
+/// Binds it where the configuration says: what can fail comes before a start leaves anything on the disk.
+pub(super) fn bind(config: &Config, sockets: &mut Passed) -> Result<Option<Bound>> {
+    let Some(config) = &config.admin else { return Ok(None) };
     let socket = sockets.listen(config.address).context("the operator cannot be listened to")?;
+    Ok(Some(Bound { socket, tls: config.tls.as_ref().map(secured).transpose()? }))
+}
+
+/// Listens there.
+pub(super) fn listen(parts: &Parts, stop: &Stop, runtime: &Runtime, bound: Option<Bound>) -> Result<Option<Operator>> {
+    let (Some(config), Some(metrics)) = (&parts.config.admin, &parts.lasting.metrics) else { return Ok(None) };
+    let Some(Bound { socket, tls }) = bound else { return Ok(None) };
     let address = socket.local_addr()?;
     let world = &parts.lasting.world;
     let handles = Handles {
@@ -64,7 +76,7 @@ pub(super) fn listen(parts: &Parts, stop: &Stop, runtime: &Runtime, sockets: &mu
         outbox: parts.config.outbox.as_ref().map(|outbox| outbox.folder.clone()),
         drain: stop.drain.clone(),
     };
-    let (tls, certificate) = config.tls.as_ref().map(secured).transpose()?.unzip();
+    let (tls, certificate) = tls.unzip();
     let facts = certificate.as_ref().map(tls::Keeper::facts);
     let limits = admin::limits();
     let server = Server {

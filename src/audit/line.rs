@@ -54,6 +54,9 @@ impl Draft {
                     line.reason = entry.reading.map(str::to_owned);
                 }
                 line.hmac_verified = entry.hmac_verified;
+                if line.session_id.is_none() {
+                    line.session_id.clone_from(&entry.session_id);
+                }
             });
         }
         Some(Self(line))

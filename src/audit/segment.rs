@@ -16,6 +16,9 @@ use super::wire::{Line, Previous, Torn};
 /// disk can have left behind it.
 const TAIL: u64 = 1024 * 1024;
 
+/// How many segments there may be however short they are: a folder with more takes long to look through.
+const MOST: usize = 1_000;
+
 /// What a new segment goes on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct End {
@@ -102,11 +105,21 @@ pub(super) fn point(trail: &Path, newest: &Path) {
     let _ = symlink(name, &beside).and_then(|()| fs::rename(&beside, trail));
 }
 
-/// The oldest segments, of which `keep` are left without them. None that is still written is among them, and none behind
-/// it, since a gap would look as if somebody had made it.
-pub(super) fn too_old(trail: &Path, keep: usize) -> io::Result<Vec<(u64, PathBuf)>> {
+/// The oldest segments, without which the newest one and `keep` less one full ones of `max_size` are left. Each start
+/// begins a segment, so that a program which starts again and again would push everything out if they were merely
+/// counted. None that is still written is among them, and none behind it, since a gap would look as if somebody had made it.
+pub(super) fn too_old(trail: &Path, keep: usize, max_size: u64) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = numbered(trail)?;
-    segments.truncate(segments.len().saturating_sub(keep));
+    let full = max_size.saturating_mul(keep.saturating_sub(1) as u64);
+    let (mut newer, mut kept) = (0, 0);
+    for (_, path) in segments.iter().rev() {
+        if kept >= MOST.max(keep) || (kept >= keep && newer >= full) {
+            break;
+        }
+        newer += fs::metadata(path)?.len();
+        kept += 1;
+    }
+    segments.truncate(segments.len() - kept);
     let live = segments.iter().position(|(_, path)| is_live(path)).unwrap_or(segments.len());
     segments.truncate(live);
     Ok(segments)

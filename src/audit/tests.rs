@@ -311,6 +311,15 @@ fn half_a_line_of_a_process_that_lives_is_not_torn() {
 }
 
 #[test]
+fn restarts_pushed_out_what_had_happened() {
+    let mut house = House::with_sessions(1);
+    house.config.keep = 2;
+    (0..10).for_each(|_| drop(house.start()));
+    assert_eq!(house.segments().len(), 1 + 10, "short ones take no room from a full one");
+    assert_eq!(house.verify().flaws, []);
+}
+
+#[test]
 fn what_another_process_writes_is_not_taken_away() {
     let mut house = House::new();
     (house.config.keep, house.config.max_size) = (2, 1);

@@ -300,7 +300,7 @@ impl Segment {
         segment::point(&config.path, &path);
         // Told to whoever keeps the program's own messages elsewhere: a head that is known there cannot be undone here.
         tracing::info!(file = %path.display(), head = %format_args!("{sequence}:{link}"), "the audit log goes on");
-        let too_old = segment::too_old(&config.path, config.keep)?;
+        let too_old = segment::too_old(&config.path, config.keep, config.max_size)?;
         let event = if previous.as_ref().is_some_and(|it| it.torn.is_some()) { "log.recovered" } else { "log.opened" };
         let opening = Line {
             segment: Some(file_name(&path)),

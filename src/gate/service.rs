@@ -4,6 +4,7 @@
 //! boxed, locked or waited for. Only minting waits, and for that the future moves to the heap.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -182,13 +183,22 @@ impl Visit {
         if self.rules.policy == Policy::Open {
             return (Reading::Absent, None);
         }
-        let is_revoked = |session: &Session| self.gate.revocations.is_revoked(session);
+        // Whoever took a session back wants to see who still comes with it.
+        let taken_back = Cell::new(None);
+        let is_revoked = |session: &Session| {
+            let is_revoked = self.gate.revocations.is_revoked(session);
+            taken_back.set(is_revoked.then(|| session.id.clone()));
+            is_revoked
+        };
         let verdict = self.gate.jar.read_unless(headers, self.gate.clock.now(), is_revoked);
         let reading = verdict.reading();
         self.note(|entry| {
             entry.reading = Some(reading.as_str());
             entry.hmac_verified = Some(verdict.is_authentic());
-            entry.session_id = verdict.session().map(|session| session.id.clone());
+            entry.session_id = match reading {
+                Reading::Revoked => taken_back.take(),
+                _ => verdict.session().map(|session| session.id.clone()),
+            };
         });
         match (verdict.session(), reading) {
             (Some(session), _) => {

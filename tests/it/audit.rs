@@ -100,6 +100,15 @@ async fn whom_a_route_in_shadow_let_pass_has_a_line_too() {
 }
 
 #[tokio::test]
+async fn starts_that_failed_pushed_out_what_had_happened() {
+    let taken = std::net::TcpListener::bind(ANYWHERE).unwrap();
+    let admin = table(&format!("address = \"{}\"", taken.local_addr().unwrap()));
+    let machine = Machine::planned(plan().set("admin", admin)).await;
+    assert_eq!(machine.says(&["run"]).0, Some(1));
+    assert!(!machine.path("audit").exists(), "what never served writes nothing");
+}
+
+#[tokio::test]
 async fn each_thing_that_happens_has_its_line() {
     // A port that was free a moment ago, since the command must find it in the file.
     let free = std::net::TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap();
@@ -148,7 +157,7 @@ async fn each_thing_that_happens_has_its_line() {
         ]
     );
     let sessions = machine.genesys.sessions();
-    for (place, session) in [(1, 0), (5, 1), (7, 0), (10, 1)] {
+    for (place, session) in [(1, 0), (5, 1), (7, 0), (8, 0), (9, 0), (10, 1)] {
         assert_eq!(lines[place]["sessionId"], sessions[session].id, "{}", lines[place]);
     }
     for (place, line) in lines.iter().enumerate() {
