@@ -10,6 +10,7 @@ pub use self::line::{Exchange, LoggedBody};
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -209,7 +210,8 @@ fn report(written: io::Result<()>, failing: &mut bool) {
 }
 
 fn open(path: &PathBuf) -> Result<File, Error> {
-    let opened = OpenOptions::new().create(true).append(true).open(path);
+    // Whole addresses and the ids of sessions stand in it: for its owner, and a group that ships logs.
+    let opened = OpenOptions::new().create(true).append(true).mode(0o640).open(path);
     opened.map_err(|source| Error::Open { path: path.clone(), source })
 }
 

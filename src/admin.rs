@@ -54,12 +54,15 @@ pub struct Config {
     pub tls: Option<CertificateFiles>,
 }
 
-/// How much of us an operator can take: some scripts and a health check.
+/// How much of us an operator can take: some scripts, a browser and a health check. Who holds connections without saying
+/// anything must not keep the probes out: one address has a part of them, and those that idle end soon.
 #[must_use]
 pub fn limits() -> Limits {
     Limits {
-        connections: 64,
-        connections_per_address: 64,
+        connections: 256,
+        connections_per_address: 32,
+        handshake_timeout: Duration::from_secs(5),
+        keep_alive: Duration::from_secs(10),
         header_timeout: Duration::from_secs(5),
         body_size: Some(16 * 1024),
         body_timeout: Duration::from_secs(5),

@@ -112,9 +112,17 @@ pub fn main() -> ExitCode {
         Command::Man(arguments) => man::run(arguments),
     };
     done.unwrap_or_else(|error| {
+        if error.chain().any(is_broken_pipe) {
+            // Whoever reads has seen enough, as `head` has.
+            return ExitCode::SUCCESS;
+        }
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// The program's own log goes to standard error, so that standard output is the access log's alone.

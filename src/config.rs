@@ -98,6 +98,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Whose forwarded headers are believed.
     pub trust: Trust,
+    /// How much of a visitor's address the operator is shown.
+    pub client_address: audit::ClientAddress,
     /// What the audit log holds, and where; `None` writes none.
     pub audit: Option<audit::Config>,
     /// Where the access log goes.

@@ -123,6 +123,9 @@ pub enum JournalError {
     /// The database in the file.
     #[error(transparent)]
     Database(#[from] rusqlite::Error),
+    /// Others than its owner may read or write it, who could have anything told in our name.
+    #[error("its mode is {0:04o}, which lets others in: chmod 600")]
+    Exposed(u32),
     /// A newer guestpass has written it.
     #[error("it has version {0}, which this guestpass does not know")]
     Version(i64),

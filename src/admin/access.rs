@@ -38,6 +38,10 @@ impl Access {
     }
 
     fn is_ours(&self, authority: &Authority, connection: &Connection) -> bool {
+        // `user@` is no part of a Host (RFC 9110, section 4.2.4).
+        if authority.as_str().contains('@') {
+            return false;
+        }
         let host = authority.host().to_ascii_lowercase();
         let is_ours = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             Ok(ip) => ip == connection.local.ip(),

@@ -70,7 +70,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   guestpass keys rotate
-  guestpass keys rotate --now        when a key has leaked")]
+  guestpass keys rotate --now        when a key has leaked, which then verifies until it is retired")]
     Rotate {
         /// Let it sign at once: replicas that have not read it yet take its cookies for outdated ones
         #[arg(long)]

@@ -112,7 +112,7 @@ fn show(letters: &Letters, limit: usize) -> Result<ExitCode> {
 fn line(letter: &Letter) -> String {
     let session = letter.session_id.as_ref().map(|id| format!(" {}", id.escape_debug())).unwrap_or_default();
     let Letter { id, event, since, why, .. } = letter;
-    format!("{id}  {since}  {}{session}  ({})", event.escape_debug(), why.escape_debug())
+    format!("{}  {since}  {}{session}  ({})", id.escape_debug(), event.escape_debug(), why.escape_debug())
 }
 
 impl Chosen {

@@ -54,6 +54,7 @@ pub(super) struct Draft {
     pub(super) upstreams: Vec<Entry<Upstream>>,
     pub(super) routes: Vec<Entry<Route>>,
     pub(super) trust: Trust,
+    client_address: audit::ClientAddress,
     audit: Option<audit::Config>,
     access_log: access_log::Config,
     log_level: tracing::Level,
@@ -91,7 +92,7 @@ impl Draft {
         let upstreams = root.each("upstream", |section| upstream::upstream(section, &mut names));
         let routes = root.each("route", |section| site::route(section, &names));
         let trust = root.table("trust", front::trust);
-        let audit = root.table("audit", process::audit);
+        let (client_address, audit) = root.table("audit", process::audit);
         let (access_log, log_level) = root.table("log", front::log);
         let grace = root.table("shutdown", front::grace);
         root.end();
@@ -115,6 +116,7 @@ impl Draft {
             upstreams,
             routes,
             trust,
+            client_address,
             audit,
             access_log,
             log_level,
@@ -170,6 +172,7 @@ impl Draft {
             upstreams: values(self.upstreams)?,
             routes: values(self.routes)?,
             trust: self.trust,
+            client_address: self.client_address,
             audit: self.audit,
             access_log: self.access_log,
             log_level: self.log_level,

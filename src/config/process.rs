@@ -163,8 +163,8 @@ fn needs_both(section: &mut Section<'_>, has_token: bool, has_tls: bool) {
     }
 }
 
-/// `[audit]`; `None` writes none.
-pub(super) fn audit(section: &mut Section<'_>) -> Option<audit::Config> {
+/// `[audit]`: how much of a client's address may be shown, whoever shows it, and the log; `None` writes none.
+pub(super) fn audit(section: &mut Section<'_>) -> (ClientAddress, Option<audit::Config>) {
     let folder = section.surroundings.folder;
     let path = section.get("path", |value| match value::text(value)?.as_str() {
         "off" => Ok(None),
@@ -181,18 +181,20 @@ pub(super) fn audit(section: &mut Section<'_>) -> Option<audit::Config> {
             ("none", ClientAddress::None),
         ]),
     );
+    let client_address = client_address.unwrap_or_default();
     let max_size = section.get("max_size", value::size(SMALLEST_AUDIT..=LARGEST_AUDIT));
     // The one that is written, and the one before it.
     let keep = section.get("keep", value::number(2..=100_000));
-    let path = path.unwrap_or_else(|| Some(folder.join("audit/session.log")))?;
-    Some(audit::Config {
+    let path = path.unwrap_or_else(|| Some(folder.join("audit/session.log")));
+    let log = path.map(|path| audit::Config {
         path,
         mode: mode.unwrap_or_default(),
         compliance,
-        client_address: client_address.unwrap_or_default(),
+        client_address,
         max_size: max_size.unwrap_or(AUDIT_SIZE),
         keep: keep.unwrap_or(AUDIT_FILES),
-    })
+    });
+    (client_address, log)
 }
 
 fn compliance(value: &DeValue<'_>) -> value::Reading<String> {

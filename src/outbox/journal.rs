@@ -4,7 +4,7 @@
 //! may write; one that was killed leaves it whole. It does not grow past what stands in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,7 +83,11 @@ impl Journal {
     pub(super) fn open(folder: &Path) -> Result<Self, JournalError> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         // SQLite would let everybody read it. The files that it puts beside it look as this one does.
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path(folder))?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path(folder))?;
+        let mode = file.metadata()?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(JournalError::Exposed(mode));
+        }
         File::open(folder)?.sync_all()?;
         Self::connect(&path(folder))
     }

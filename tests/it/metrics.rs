@@ -280,6 +280,10 @@ async fn of_an_address_the_status_shows_what_the_audit_log_may() {
         let numbers = numbers(&town).await;
         assert!((number(&numbers, "guestpass_audit_lost_total")).abs() < f64::EPSILON);
         assert!((number(&numbers, "guestpass_audit_failing")).abs() < f64::EPSILON);
+
+        let unwritten = Town::planned(self::plan().set("audit.path", "off").set("audit.client_address", setting)).await;
+        unwritten.visitor().visit("/account/").await;
+        assert_eq!(status(&unwritten).await["refusals"][0]["client"], serde_json::json!(shown), "without a log too");
     }
 }
 

@@ -82,7 +82,7 @@ when('revoke-all', async () => {
 
 when('rotate', async () => {
   const now = by('at-once').checked;
-  const means = now ? 'The new key signs at once. Replicas that have not read it yet take its cookies for outdated.' : `The new key verifies at once and signs after ${span(status.key_ring.stage_seconds)}. Nobody loses a session.`;
+  const means = now ? 'The new key signs at once. Replicas that have not read it yet take its cookies for outdated. The old key still verifies: where it has leaked, end it with `guestpass keys retire ID --force`.' : `The new key verifies at once and signs after ${span(status.key_ring.stage_seconds)}. Nobody loses a session.`;
   if (!await sure('Rotate the keys?', means, 'Rotate them')) return;
   await change('/keys/rotate', { now }, ({ key, signs_from: from }) => `${key} is in the ring, and signs from ${from.slice(11, 19)}.`);
 });

@@ -39,6 +39,8 @@ function genesysIn(status) {
   if (genesys.breaker === 'open') {
     return ['warn', 'Genesys keeps failing: new visits get no session.'];
   }
+  const refused = (last.mint_failure_reasons.unauthorized ?? 0) + (last.mint_failure_reasons.forbidden ?? 0);
+  if (refused > 0) return ['bad', `Genesys refuses our OAuth client, so ${several(refused, 'visit', 'visits')} got no session in the last five minutes: check its id, secret and permissions.`];
   if (failed > 0) return ['warn', `Genesys answers, but ${several(failed, 'visit', 'visits')} got no session in the last five minutes.`];
   return genesys.token_seconds === null ? ['good', 'Genesys has not been needed yet.'] : ['good', 'Genesys answers.'];
 }
@@ -85,5 +87,6 @@ function verdictOn(status) {
   const levels = [genesys, servers, ...troubles].map(([level]) => level);
   const level = ['bad', 'warn'].find(level => levels.includes(level)) ?? 'good';
   const first = status.ready ? 'Serving.' : 'Not ready.';
-  return { level, first, sentence: [first, genesys[1], servers[1]].join(' '), troubles };
+  const worst = status.ready && troubles.find(([level]) => level === 'bad')?.[1];
+  return { level, first, sentence: [first, worst, genesys[1], servers[1]].filter(Boolean).join(' '), troubles };
 }
